@@ -1,0 +1,42 @@
+package integration
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// bin is where the programs are built, once a run and only when a test needs them.
+var bin string
+
+func TestMain(m *testing.M) {
+	if os.Getenv(crashEnv) != "" { // this process is the producer of a crash test
+		crashingProducer()
+		return
+	}
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var err error
+	if bin, err = os.MkdirTemp("", "gatherq-integration-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(bin)
+	return m.Run()
+}
+
+var build = sync.OnceValue(func() error {
+	cmd := exec.Command("go", "build", "-o", bin+string(filepath.Separator),
+		"github.com/gatherq/gatherq/cmd/producer", "github.com/gatherq/gatherq/cmd/worker")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+})

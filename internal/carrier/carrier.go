@@ -1,0 +1,189 @@
+// Package carrier is asynq as gatherq uses it: hand-over on one side, the gate that takes deliveries on the other.
+//
+// asynq only carries. What a delivery means, who holds it and whether it is done is for the record to say; here a message that
+// arrives twice, late or for nothing is nobody's concern. Of asynq's client only the commands that it would send are used, so that
+// they ride in one pipeline with the record and the bell; of its server everything, over a client (the gate) that holds its
+// polling back while there is nothing to do or no slot free.
+package carrier
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatherq/gatherq/internal/conn"
+	"github.com/gatherq/gatherq/internal/keys"
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+// TaskType is the type of asynq's task that a delivery travels as.
+const TaskType = "gatherq"
+
+// Carrier hands deliveries over and serves them. It is safe for concurrent use.
+type Carrier struct {
+	conn    *conn.Conn
+	keys    keys.Space
+	cluster bool
+
+	client    *asynq.Client // over capture; nil where asynq's client does not build what we know
+	options   sync.Map      // queue → []asynq.Option
+	published sync.Map      // asynq's queue name → *publication
+	scripts   sync.Map      // variant → *conn.Script
+}
+
+// publication is asynq's own command that makes a queue known to its tools, once per process and queue.
+type publication struct {
+	args []any
+	mu   sync.Mutex
+	sent bool // and answered
+}
+
+// New returns the carrier of a namespace. It does no I/O.
+func New(c *conn.Conn, k keys.Space) *Carrier {
+	cr := &Carrier{conn: c, keys: k}
+	_, cr.cluster = c.Redis().(*redis.ClusterClient)
+	cr.client = asynq.NewClientFromRedisClient(&capture{carrier: cr})
+	if _, err := cr.build("probe", nil); err != nil {
+		cr.client = nil
+	}
+	return cr
+}
+
+// Enqueue makes one message of each hand-over and sends all in one pipeline: first the calls of before, which are the records
+// that the deliveries speak of, then the messages, then the bells. An error reply to a call of before is in that call alone;
+// an error reply to a message, and anything that conn.Do returns, is Enqueue's. A message may go out twice, never not at all
+// with a nil error. In a cluster, where records and queues live on different servers, it takes three pipelines.
+func (c *Carrier) Enqueue(ctx context.Context, hs []record.HandOver, before ...*conn.Call) error {
+	if c.client == nil {
+		return c.enqueuePlainly(ctx, hs, before)
+	}
+	after := ""
+	if !c.cluster {
+		after = scriptNames(before)
+	}
+	var messages, news []*conn.Call
+	var fresh []*publication
+	for _, h := range hs {
+		m, err := c.build(h.Queue, h.Delivery.Encode())
+		if err != nil {
+			return fmt.Errorf("queue %s: %w", h.Queue, err)
+		}
+		messages = append(messages, &conn.Call{Script: c.script(m.src, after), Keys: m.keys, Args: m.args})
+		if p := c.unpublished(h.Queue); p != nil && !slices.Contains(fresh, p) {
+			fresh, news = append(fresh, p), append(news, conn.NewCommand(p.args...))
+		}
+	}
+	rings := c.rings(hs)
+	stages := [][]*conn.Call{slices.Concat(before, news, messages, rings)}
+	if c.cluster {
+		stages = [][]*conn.Call{before, slices.Concat(news, messages), rings}
+	}
+	for _, calls := range stages {
+		if err := c.conn.Do(ctx, calls...); err != nil {
+			return err
+		}
+	}
+	for i, call := range messages {
+		// 0 instead of 1 is "this ID exists already": our own first try, whose answer was lost.
+		if call.Err != nil {
+			return fmt.Errorf("enqueue in %s: %w", hs[i].Queue, call.Err)
+		}
+	}
+	for i, p := range fresh {
+		p.settle(news[i].Err == nil)
+	}
+	// An error reply to a bell costs the time until the worker looks by itself, nothing else.
+	return nil
+}
+
+// HandOver enqueues and then notes in the records that it was done, so that nobody repeats it.
+func (c *Carrier) HandOver(ctx context.Context, store *record.Store, hs []record.HandOver) error {
+	if len(hs) == 0 {
+		return nil
+	}
+	if err := c.Enqueue(ctx, hs); err != nil {
+		return err
+	}
+	return store.Mark(ctx, hs...)
+}
+
+// enqueuePlainly is Enqueue with an asynq that is not the one we know: it sends for itself, after the records.
+func (c *Carrier) enqueuePlainly(ctx context.Context, hs []record.HandOver, before []*conn.Call) error {
+	if err := c.conn.Do(ctx, before...); err != nil {
+		return err
+	}
+	client := asynq.NewClientFromRedisClient(c.conn.Redis())
+	for _, h := range hs {
+		if _, err := client.EnqueueContext(ctx, asynq.NewTask(TaskType, h.Delivery.Encode()), c.taskOptions(h.Queue)...); err != nil {
+			return &conn.Error{Doubt: true, Err: fmt.Errorf("enqueue in %s: %w", h.Queue, err)}
+		}
+	}
+	return c.conn.Do(ctx, c.rings(hs)...)
+}
+
+// taskOptions are what asynq is told of a message in a queue. Time-out and retries are those of the carrying alone, and never
+// to be met: the longest that asynq knows (0 would be its defaults). The ID is asynq's, a fresh UUID.
+func (c *Carrier) taskOptions(queue string) []asynq.Option {
+	if o, ok := c.options.Load(queue); ok {
+		return o.([]asynq.Option) //nolint:forcetypeassert // nothing else is stored
+	}
+	o := []asynq.Option{asynq.Queue(c.keys.AsynqQueue(queue)), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(10 * 365 * 24 * time.Hour)}
+	c.options.Store(queue, o)
+	return o
+}
+
+// unpublished returns the publication of a queue while Redis has not answered one.
+func (c *Carrier) unpublished(queue string) *publication {
+	v, ok := c.published.Load(c.keys.AsynqQueue(queue))
+	if !ok {
+		return nil
+	}
+	p := v.(*publication) //nolint:forcetypeassert // nothing else is stored
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.sent {
+		return nil
+	}
+	return p
+}
+
+func (p *publication) settle(sent bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sent = p.sent || sent
+}
+
+// script returns asynq's script for a pipeline in which it follows others. Redis keeps scripts by their text; were it the same
+// text in all pipelines, Redis could know it from elsewhere and not know a script before it, and would then execute a message
+// before its record. So each such pipeline has a text of its own, first sent whole, together with all before it.
+func (c *Carrier) script(src, after string) *conn.Script {
+	type variant struct{ src, after string }
+	key := variant{src, after}
+	if s, ok := c.scripts.Load(key); ok {
+		return s.(*conn.Script) //nolint:forcetypeassert // nothing else is stored
+	}
+	text := src
+	if after != "" {
+		text += "\n-- after " + after + "\n"
+	}
+	s, _ := c.scripts.LoadOrStore(key, conn.NewForeignScript("asynq.enqueue", text))
+	return s.(*conn.Script) //nolint:forcetypeassert // nothing else is stored
+}
+
+func scriptNames(calls []*conn.Call) string {
+	var names []string
+	for _, call := range calls {
+		if call.Script != nil && !slices.Contains(names, call.Script.Name) {
+			names = append(names, call.Script.Name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ",")
+}

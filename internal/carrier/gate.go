@@ -1,0 +1,319 @@
+package carrier
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatherq/gatherq/internal/conn"
+	"github.com/gatherq/gatherq/internal/keys"
+)
+
+const (
+	// blindPace is how often the queues are looked at when asynq's dequeue is not recognised, so that nothing holds it back.
+	blindPace = 50 * time.Millisecond
+
+	// Pauses after failed dequeues grow between these; asynq itself would ask again without any.
+	firstPause = 10 * time.Millisecond
+	lastPause  = time.Second
+
+	// lastWords is how long a command may go on without an answer once the server drains.
+	lastWords = 2 * time.Second
+)
+
+var errGivenUp = errors.New("redis did not answer while the server drained")
+
+// gate is the Redis client that our asynq.Server is given. It lets everything pass but the dequeue: before that it takes a slot,
+// and while there is nothing to take it parks, so that asynq asks when there is something and not all the time.
+//
+// asynq's processor is one goroutine and the only caller of a dequeue: what is said to belong to it needs no lock.
+type gate struct {
+	redis.UniversalClient
+	conn    *conn.Conn
+	slots   Slots
+	keys    keys.Space
+	cluster bool
+	names   map[string]string // asynq's name of each queue → ours
+	own     string            // this gate's own bell, by which it is woken, and its name among the parked
+	wait    time.Duration     // at a bell, at a time
+
+	recognise func(keys []string) (queue string, ok bool) // a dequeue by its keys
+
+	ctx  context.Context // ends when the server drains
+	stop context.CancelFunc
+
+	parked     atomic.Bool // perhaps blocked on the bells
+	recognised atomic.Bool // a dequeue, ever
+
+	// Of the processor:
+	asks     map[string]ask // the last dequeue of each queue
+	empty    int            // dequeues in a row that got nothing
+	failures int            // dequeues in a row that failed
+	knows    bool           // Redis seems to know parkScript
+
+	mu    sync.Mutex
+	given map[string]int // by message ID: slots that belong to a handler which has not started
+	subs  []*redis.PubSub
+}
+
+// ask is a dequeue as asynq sends it.
+type ask struct {
+	keys []string
+	args []any // the whole command
+}
+
+func newGate(c *conn.Conn, k keys.Space, slots Slots, queues map[string]int) *gate {
+	g := &gate{
+		UniversalClient: c.Redis(),
+		conn:            c,
+		slots:           slots,
+		keys:            k,
+		names:           make(map[string]string, len(queues)),
+		// No queue's name begins with a tilde.
+		own:   k.Bell("~" + uuid.NewString()),
+		wait:  bellWait(c.Redis()),
+		asks:  make(map[string]ask, len(queues)),
+		given: make(map[string]int),
+	}
+	_, g.cluster = c.Redis().(*redis.ClusterClient)
+	for q := range queues {
+		g.names[k.AsynqQueue(q)] = q
+	}
+	g.recognise = g.dequeueOf
+	g.ctx, g.stop = context.WithCancel(context.Background())
+	return g
+}
+
+// dequeueOf recognises asynq's dequeue of one of our queues: four keys, the pending list first.
+func (g *gate) dequeueOf(keys []string) (queue string, ok bool) {
+	if len(keys) != 4 {
+		return "", false
+	}
+	name, ok := strings.CutSuffix(keys[0], "}:pending")
+	if !ok {
+		return "", false
+	}
+	_, name, ok = strings.Cut(name, "{")
+	if !ok {
+		return "", false
+	}
+	queue, ok = g.names[name]
+	return queue, ok
+}
+
+// EvalSha holds a dequeue back until there is something to take; other scripts pass.
+func (g *gate) EvalSha(ctx context.Context, sha1 string, keys []string, args ...any) *redis.Cmd {
+	if queue, ok := g.recognise(keys); ok {
+		return g.dequeue(ctx, queue, newAsk("evalsha", sha1, keys, args))
+	}
+	return g.pass(bounded(g, redis.NewCmd(ctx), func() *redis.Cmd { return g.UniversalClient.EvalSha(ctx, sha1, keys, args...) }))
+}
+
+// Eval is EvalSha for a script that Redis does not have yet.
+func (g *gate) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	if queue, ok := g.recognise(keys); ok {
+		return g.dequeue(ctx, queue, newAsk("eval", script, keys, args))
+	}
+	return g.pass(bounded(g, redis.NewCmd(ctx), func() *redis.Cmd { return g.UniversalClient.Eval(ctx, script, keys, args...) }))
+}
+
+// ZAdd passes.
+func (g *gate) ZAdd(ctx context.Context, key string, members ...redis.Z) *redis.IntCmd {
+	return bounded(g, redis.NewIntCmd(ctx), func() *redis.IntCmd { return g.UniversalClient.ZAdd(ctx, key, members...) })
+}
+
+// ZAddXX passes.
+func (g *gate) ZAddXX(ctx context.Context, key string, members ...redis.Z) *redis.IntCmd {
+	return bounded(g, redis.NewIntCmd(ctx), func() *redis.IntCmd { return g.UniversalClient.ZAddXX(ctx, key, members...) })
+}
+
+// ZRem passes.
+func (g *gate) ZRem(ctx context.Context, key string, members ...any) *redis.IntCmd {
+	return bounded(g, redis.NewIntCmd(ctx), func() *redis.IntCmd { return g.UniversalClient.ZRem(ctx, key, members...) })
+}
+
+// bounded is a command of asynq's, none of which has a context that ends: asynq's end is a row of them, and go-redis tries each
+// for many seconds.
+func bounded[C redis.Cmder](g *gate, instead C, send func() C) C {
+	cmd, ok := answer(g, send)
+	if !ok {
+		instead.SetErr(errGivenUp)
+		return instead
+	}
+	return cmd
+}
+
+// answer waits for what send returns; it is false when Redis does not answer while the server drains. Then nobody may touch
+// what send works on.
+func answer[T any](g *gate, send func() T) (got T, ok bool) {
+	done := make(chan T, 1)
+	go func() { done <- send() }()
+	select {
+	case got = <-done:
+		return got, true
+	case <-g.ctx.Done():
+	}
+	t := time.NewTimer(lastWords)
+	defer t.Stop()
+	select {
+	case got = <-done:
+		return got, true
+	case <-t.C:
+		return got, false
+	}
+}
+
+// Subscribe remembers the subscription: asynq forgets one that failed, with its connection.
+func (g *gate) Subscribe(ctx context.Context, channels ...string) *redis.PubSub {
+	sub := g.UniversalClient.Subscribe(ctx, channels...)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.subs = append(g.subs, sub)
+	return sub
+}
+
+func newAsk(command, script string, keys []string, args []any) ask {
+	a := ask{keys: keys, args: make([]any, 0, 3+len(keys)+len(args))}
+	a.args = append(a.args, command, script, len(keys))
+	for _, k := range keys {
+		a.args = append(a.args, k)
+	}
+	a.args = append(a.args, args...)
+	return a
+}
+
+// pass slows down what may be a dequeue that was not recognised: of asynq's scripts only that one answers nothing.
+func (g *gate) pass(cmd *redis.Cmd) *redis.Cmd {
+	if errors.Is(cmd.Err(), redis.Nil) && !g.recognised.Load() {
+		g.pause(blindPace)
+	}
+	return cmd
+}
+
+// dequeue answers asynq's dequeue of one queue. A hit has its slot set aside for the handler; with any other answer the gate
+// holds none.
+func (g *gate) dequeue(ctx context.Context, queue string, a ask) *redis.Cmd {
+	g.recognised.Store(true)
+	nothing := func() *redis.Cmd {
+		cmd := redis.NewCmd(ctx)
+		cmd.SetErr(redis.Nil)
+		return cmd
+	}
+	if g.ctx.Err() != nil || g.slots.Acquire(g.ctx) != nil {
+		return nothing()
+	}
+	g.asks[queue] = a
+	cmd := g.send(ctx, a)
+	if errors.Is(cmd.Err(), redis.Nil) {
+		if g.empty++; g.empty >= len(g.names) && len(g.asks) == len(g.names) {
+			g.empty = 0
+			cmd = g.park(ctx)
+		}
+	}
+	if cmd != nil && cmd.Err() == nil {
+		g.empty, g.failures = 0, 0
+		g.setAside(cmd.Val())
+		return cmd.Cmd
+	}
+	g.slots.Release()
+	switch {
+	case cmd == nil:
+		return nothing()
+	case errors.Is(cmd.Err(), redis.Nil):
+		g.failures = 0
+	case redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT"): // asynq asks again, with the text
+	default:
+		g.empty = 0
+		g.failures++
+		g.pause(firstPause + rand.N(min(firstPause<<min(g.failures, 10), lastPause)))
+	}
+	return cmd.Cmd
+}
+
+// send asks once.
+func (g *gate) send(ctx context.Context, a ask) *once {
+	return bounded(g, newOnce(ctx), func() *once {
+		cmd := newOnce(ctx, a.args...)
+		g.answered(g.Process(ctx, cmd))
+		return cmd
+	})
+}
+
+// pause waits unless the server drains.
+func (g *gate) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-g.ctx.Done():
+	}
+}
+
+// answered tells the connection that Redis answered, if it did.
+func (g *gate) answered(err error) {
+	var reply redis.Error
+	if err == nil || errors.As(err, &reply) {
+		g.conn.Answered()
+	}
+}
+
+// setAside keeps the slot for the handler that asynq is about to start for a message, or releases it where none will come.
+func (g *gate) setAside(reply any) {
+	text, _ := reply.(string)
+	id, ok := messageID([]byte(text))
+	if !ok {
+		g.slots.Release()
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.given[id]++
+}
+
+// claim takes over the slot that was set aside for a message. There is none where asynq decoded what we could not, or
+// dequeued past the gate.
+func (g *gate) claim(id string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := g.given[id]
+	switch n {
+	case 0:
+		return false
+	case 1:
+		delete(g.given, id)
+	default:
+		g.given[id] = n - 1
+	}
+	return true
+}
+
+// close gives back what asynq left: slots of handlers that never started, and subscriptions. Only for after asynq's end.
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, n := range g.given {
+		for range n {
+			g.slots.Release()
+		}
+	}
+	clear(g.given)
+	for _, sub := range g.subs {
+		_ = sub.Close() // closed already unless asynq forgot it
+	}
+}
+
+// once is a command that go-redis does not repeat after a lost reply: a dequeue that was executed has taken a message.
+// The message of a lost reply stays in asynq's active list until its lease is over; then asynq delivers it again.
+type once struct{ *redis.Cmd }
+
+func newOnce(ctx context.Context, args ...any) *once { return &once{redis.NewCmd(ctx, args...)} }
+
+// NoRetry makes go-redis send it once, alone and in pipelines.
+func (*once) NoRetry() bool { return true }

@@ -1,0 +1,206 @@
+package carrier
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatherq/gatherq/internal/conn"
+)
+
+const (
+	// parkLimit is how long asynq is kept waiting for an answer: it counts its lease of 30 s from before the question.
+	parkLimit = 10 * time.Second
+
+	// longestWait is how long one wait at the bells lasts. What is enqueued without a ring, by asynq's own tools say, is seen
+	// at its end, so that it starts within a second.
+	longestWait = 900 * time.Millisecond
+
+	shortestWait = 10 * time.Millisecond // 0 would be for ever
+)
+
+// bellWait is the longest wait at the bells that a client allows: pipelines are read with its read time-out. A Redis inside this
+// process that no other can reach gets only what we enqueue ourselves, with a ring: there the wait is as long as any, so
+// that days pass quickly in a test with virtual time.
+func bellWait(rdb redis.UniversalClient) time.Duration {
+	limit := longestWait
+	var timeout time.Duration
+	switch c := rdb.(type) {
+	case *redis.Client:
+		timeout = c.Options().ReadTimeout
+		if c.Options().Network == "pipe" {
+			limit = parkLimit
+		}
+	case *redis.ClusterClient:
+		timeout = c.Options().ReadTimeout
+	}
+	if timeout <= 0 { // none, or unknown
+		return limit
+	}
+	return max(min(limit, timeout*2/3), shortestWait)
+}
+
+// park waits for something in any of the queues and takes it. The answer is a dequeue that got something or failed, or nil:
+// it waited long enough, was woken, or the server drains. The slot stays taken meanwhile, so that a dequeue can wait in Redis
+// behind the bell.
+func (g *gate) park(ctx context.Context) *once {
+	for until := time.Now().Add(parkLimit); ; {
+		left := time.Until(until)
+		if left <= 0 {
+			return nil
+		}
+		g.parked.Store(true)
+		if g.ctx.Err() != nil { // looked at after parked was set: wake looks the other way round
+			g.parked.Store(false)
+			return nil
+		}
+		rang, cmd := g.listen(ctx, max(min(g.wait, left), shortestWait))
+		g.parked.Store(false)
+		if cmd == nil && rang != "" && rang != g.own { // several queues: take from the one that rang
+			cmd = g.send(ctx, g.asks[rang])
+		}
+		if cmd != nil && !errors.Is(cmd.Err(), redis.Nil) {
+			return cmd
+		}
+		if rang == g.own {
+			return nil
+		}
+	}
+}
+
+// listen waits once at the bells of all queues. It returns the queue that rang, "" for none, or the gate's own bell; and a
+// dequeue that went along, or failed in place of one.
+func (g *gate) listen(ctx context.Context, d time.Duration) (rang string, cmd *once) {
+	queues := make(map[string]string, len(g.names)) // by bell
+	args := []any{"blpop"}
+	for _, q := range g.names {
+		bell := g.keys.Bell(q)
+		queues[bell] = q
+		args = append(args, bell)
+	}
+	args = append(args, g.own, strconv.FormatFloat(d.Seconds(), 'f', 3, 64))
+	park, blpop := g.parkCommand(ctx), newOnce(ctx, args...)
+
+	if g.cluster {
+		if err := g.exec(ctx, park); err != nil {
+			return "", failed(ctx, err)
+		}
+		// Registered first, then looked: what comes later rings.
+		if q, err := g.pending(ctx); q != "" || err != nil {
+			return q, failed(ctx, err)
+		}
+		if err := g.exec(ctx, blpop); err != nil {
+			return "", failed(ctx, err)
+		}
+	} else {
+		cmds := []*once{park, blpop}
+		if len(g.names) == 1 {
+			// One round trip less: the dequeue waits behind the bell in the same pipeline.
+			for _, a := range g.asks {
+				cmd = newOnce(ctx, a.args...)
+			}
+			cmds = append(cmds, cmd)
+		}
+		if err := g.exec(ctx, cmds...); err != nil {
+			if cmd != nil && !errors.Is(err, errGivenUp) && cmd.Err() == nil {
+				return "", cmd // the bell does not work, but something came
+			}
+			return "", failed(ctx, err)
+		}
+	}
+	g.knows = !redis.HasErrorPrefix(park.Err(), "NOSCRIPT")
+	if reply, ok := blpop.Val().([]any); ok && len(reply) == 2 {
+		bell, _ := reply[0].(string)
+		if bell == g.own {
+			return g.own, cmd
+		}
+		return queues[bell], cmd
+	}
+	return "", cmd
+}
+
+// parkCommand registers the gate as parked, with the script's text where Redis may not have it.
+func (g *gate) parkCommand(ctx context.Context) *once {
+	step := 4
+	if g.cluster {
+		step = 2 // asynq's keys lie elsewhere
+	}
+	args := []any{"evalsha", parkScript.Hash(), step * len(g.names)}
+	if !g.knows {
+		args[0], args[1] = "eval", parkSrc
+	}
+	for _, q := range g.names {
+		args = append(args, g.keys.Parked(q), g.keys.Bell(q))
+		if step == 4 {
+			args = append(args, g.asks[q].keys[0], g.asks[q].keys[1])
+		}
+	}
+	return newOnce(ctx, append(args, g.own, (g.wait+parkedSlack).Milliseconds(), bellTTL.Milliseconds(), step)...)
+}
+
+// pending returns a queue in which something waits to be taken; only in a cluster, where no script sees all queues.
+func (g *gate) pending(ctx context.Context) (string, error) {
+	type look struct {
+		queue          string
+		length, paused *once
+	}
+	looks := make([]look, 0, len(g.names))
+	var cmds []*once
+	for _, q := range g.names {
+		l := look{q, newOnce(ctx, "llen", g.asks[q].keys[0]), newOnce(ctx, "exists", g.asks[q].keys[1])}
+		looks, cmds = append(looks, l), append(cmds, l.length, l.paused)
+	}
+	if err := g.exec(ctx, cmds...); err != nil {
+		return "", err
+	}
+	for _, l := range looks {
+		if l.length.Val() != int64(0) && l.paused.Val() == int64(0) {
+			return l.queue, nil
+		}
+	}
+	return "", nil
+}
+
+// exec sends commands in one pipeline. Its error is that of the first which failed; nothing in a list is no failure, nor is a
+// script that Redis does not have.
+func (g *gate) exec(ctx context.Context, cmds ...*once) (failure error) {
+	pipe := g.Pipeline()
+	for _, cmd := range cmds {
+		_ = pipe.Process(ctx, cmd)
+	}
+	if _, ok := answer(g, func() error { _, err := pipe.Exec(ctx); return err }); !ok {
+		return errGivenUp
+	}
+	for _, cmd := range cmds {
+		err := cmd.Err()
+		g.answered(err)
+		if failure == nil && err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "NOSCRIPT") {
+			failure = err
+		}
+	}
+	return failure
+}
+
+// failed is a dequeue that failed with err, nil if that is nil.
+func failed(ctx context.Context, err error) *once {
+	if err == nil {
+		return nil
+	}
+	cmd := newOnce(ctx)
+	cmd.SetErr(err)
+	return cmd
+}
+
+// wake ends the gate's waiting; it does nothing when the gate is not parked. Without Redis it gives up after a second: the
+// wait ends by itself then.
+func (g *gate) wake() {
+	if !g.parked.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = g.conn.Do(ctx, &conn.Call{Script: wakeScript, Keys: []string{g.own}, Args: []any{bellTTL.Milliseconds()}})
+}

@@ -1,0 +1,34 @@
+package carrier
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gatherq/gatherq/internal/conn"
+)
+
+// Waiting reports whether anybody waits in a queue: a delivery for a worker, or a worker other than this one for a
+// delivery. Who holds a ticket asks whether to let others have it.
+func (s *Server) Waiting(ctx context.Context, queue string) (bool, error) {
+	g := s.gate
+	pending := conn.NewCommand("llen", "asynq:{"+g.keys.AsynqQueue(queue)+"}:pending")
+	parked := conn.NewCommand("zrange", g.keys.Parked(queue), 0, 1)
+	if err := g.conn.Do(ctx, pending, parked); err != nil {
+		return false, err
+	}
+	for _, call := range []*conn.Call{pending, parked} {
+		if call.Err != nil {
+			return false, fmt.Errorf("queue %s: %w", queue, call.Err)
+		}
+	}
+	if n, _ := pending.Reply.(int64); n > 0 {
+		return true, nil
+	}
+	who, _ := parked.Reply.([]any)
+	for _, w := range who {
+		if w != any(g.own) {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,132 @@
+package core
+
+import (
+	"context"
+
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+// Arrivals tells of the ends of several handles as they come: those that have ended already first, in the order of the handles.
+// It is for one goroutine.
+type Arrivals struct {
+	refs []*Ref
+	told chan arrival // as long as there are handles, so that no inbox ever waits
+	open []bool       // not returned yet
+	left int
+	stop []func()
+}
+
+type arrival struct {
+	place  int
+	answer record.Answer
+	err    error
+}
+
+// Arrive begins to wait for handles of any clients. A handle that is refused is the error, and nothing has begun. Close it.
+func Arrive(handles []Handle) (*Arrivals, error) {
+	a := &Arrivals{told: make(chan arrival, len(handles)), open: make([]bool, len(handles)), left: len(handles)}
+	type batch struct {
+		interests []record.Interest
+		places    []int
+	}
+	batches := map[*Engine]*batch{}
+	var engines []*Engine
+	for i, h := range handles {
+		r, err := RefOf(h)
+		if err != nil {
+			return nil, err
+		}
+		b := batches[r.engine]
+		if b == nil {
+			b = &batch{}
+			batches[r.engine], engines = b, append(engines, r.engine)
+		}
+		b.interests, b.places = append(b.interests, r.interest()), append(b.places, i)
+		a.refs, a.open[i] = append(a.refs, r), true
+	}
+	for _, e := range engines {
+		b := batches[e]
+		a.stop = append(a.stop, e.inbox.Watch(b.interests, func(i int, answer record.Answer, err error) {
+			a.told <- arrival{b.places[i], answer, err}
+		}))
+	}
+	return a, nil
+}
+
+// Close stops waiting.
+func (a *Arrivals) Close() {
+	for _, stop := range a.stop {
+		stop()
+	}
+}
+
+// Len returns how many have not been returned.
+func (a *Arrivals) Len() int { return a.left }
+
+// Next blocks for the next end and returns its place among the handles; -1 when all have been returned, or together with an
+// error that is not about one handle: the end of ctx. With a place the error is about waiting for that one.
+func (a *Arrivals) Next(ctx context.Context) (place int, f *Fate, err error) {
+	if a.left == 0 {
+		return -1, nil, nil
+	}
+	var got arrival
+	select {
+	case got = <-a.told: // what is there counts, also when ctx has ended
+	default:
+		select {
+		case got = <-a.told:
+		case <-ctx.Done():
+			return -1, nil, &EndedError{context.Cause(ctx)}
+		}
+	}
+	return a.take(ctx, got)
+}
+
+func (a *Arrivals) take(ctx context.Context, got arrival) (place int, f *Fate, err error) {
+	r := a.refs[got.place]
+	if got.err == nil {
+		f, got.err = r.engine.fate(ctx, r, got.answer)
+	} else {
+		got.err = r.engine.trouble(ctx, r.id, got.err)
+	}
+	if got.err == nil && r.kind != Task && f.State == record.Succeeded {
+		var loaded *Fate
+		if loaded, got.err = r.engine.list(ctx, memo{}, r.id, r.kind == Settled); got.err == nil {
+			f.Raw = loaded.Raw
+			if loaded.State != record.Succeeded {
+				f.State, f.Failure = loaded.State, loaded.Failure
+			}
+		}
+	}
+	if Ended(got.err) {
+		return -1, nil, got.err
+	}
+	a.open[got.place] = false
+	a.left--
+	return got.place, f, got.err
+}
+
+// Rest looks once at those that have not been returned, and calls each with those that have ended.
+func (a *Arrivals) Rest(ctx context.Context, each func(place int, f *Fate)) {
+	interests, places := map[*Engine][]record.Interest{}, map[*Engine][]int{}
+	for place, r := range a.refs {
+		if a.open[place] {
+			interests[r.engine] = append(interests[r.engine], r.interest())
+			places[r.engine] = append(places[r.engine], place)
+		}
+	}
+	for e, in := range interests {
+		answers, err := e.records.Watch(ctx, "", in)
+		if err != nil {
+			return
+		}
+		for i, answer := range answers {
+			if answer.Status != record.HasEnded {
+				continue
+			}
+			if place, f, err := a.take(ctx, arrival{place: places[e][i], answer: answer}); err == nil {
+				each(place, f)
+			}
+		}
+	}
+}

@@ -1,0 +1,267 @@
+package core
+
+import (
+	"context"
+	"time"
+
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+// Bounds of one page of members: what is in memory at a time, and what one script reads.
+const (
+	firstRanges, mostRanges   = 4, 64     // of a page in recording order: settled ranges
+	firstMembers, mostMembers = 64, 1000  // of a page in call order
+	fewBytes                  = 256 << 10 // a page that held less may be followed by a larger one
+	manyBytes                 = 2 << 20   // one that held more by a smaller one
+)
+
+// How long to let a group go on when its next member in call order is still open though others have ended.
+const (
+	shortPause = 5 * time.Millisecond
+	longPause  = 50 * time.Millisecond
+)
+
+// Members reads the members of one group, page by page, in one of the two orders. It is for one goroutine.
+type Members struct {
+	e     *Engine
+	id    string
+	limit int // of the next page; 0: the first
+	seen  bool
+	total int // of members
+	done  int // recorded, as far as is known
+
+	ranges int // settled ranges read, in recording order
+	order  int // place in recording order of the last member that was returned
+}
+
+// OpenMembers looks at the group behind h.
+func OpenMembers(ctx context.Context, h Handle) (*Members, error) {
+	r, err := RefOf(h)
+	if err != nil {
+		return nil, err
+	}
+	m := &Members{e: r.engine, id: r.id}
+	return m, m.look(ctx)
+}
+
+// EndedMembers is OpenMembers of a group of which f, from Await, says that all its members have ended. It does no I/O.
+func EndedMembers(h Handle, f *Fate) (*Members, error) {
+	r, err := RefOf(h)
+	if err != nil {
+		return nil, err
+	}
+	return &Members{e: r.engine, id: r.id, seen: true, total: f.Total, done: f.Total}, nil
+}
+
+// Total returns how many members the group has.
+func (m *Members) Total() int { return m.total }
+
+// ID returns the group's ID.
+func (m *Members) ID() string { return m.id }
+
+func (m *Members) look(ctx context.Context) error {
+	if m.e.Closed() {
+		return face.Trouble(kindClosed, m.id, nil)
+	}
+	var answers []record.Answer
+	err := m.e.patiently(ctx, func(ctx context.Context) (err error) {
+		answers, err = m.e.records.Watch(ctx, "", []record.Interest{{ID: m.id, View: record.OutcomeView}})
+		return err
+	})
+	if err != nil {
+		return m.e.trouble(ctx, m.id, err)
+	}
+	return m.note(ctx, answers[0])
+}
+
+// note takes in what an answer says of the whole group.
+func (m *Members) note(ctx context.Context, a record.Answer) error {
+	switch a.Status {
+	case record.IsExpired:
+		return m.gone(record.Expired)
+	case record.IsUnknown:
+		if m.seen {
+			return m.gone(record.Lost)
+		}
+		if err := m.e.unknown(ctx, m.id); err != nil {
+			return err
+		}
+		return face.Trouble(kindUnknown, m.id, nil)
+	}
+	if a.Outcome.State == record.Lost {
+		return m.gone(record.Lost)
+	}
+	m.seen = true
+	m.total, m.done = max(m.total, a.Members), max(m.done, a.Done)
+	return nil
+}
+
+// gone is the error of a group that was there, or that has left a tombstone.
+func (m *Members) gone(s record.State) error {
+	return face.Failure(&Fate{Outcome: record.Outcome{ID: m.id, State: s, Failure: &record.Failure{Kind: string(s)}}})
+}
+
+// wait blocks until more than after members are recorded.
+func (m *Members) wait(ctx context.Context, after int) error {
+	a, err := m.e.inbox.Wait(ctx, record.Interest{ID: m.id, View: record.ProgressView, After: after})
+	if err != nil {
+		return m.e.trouble(ctx, m.id, err)
+	}
+	return m.note(ctx, a)
+}
+
+// Seek makes Recorded and Present go on behind a place in recording order.
+func (m *Members) Seek(ctx context.Context, order int) error {
+	// Each settled range holds one member at least, so the one that holds this place is found between none and as many ranges.
+	low, high := 0, min(order+1, m.done)
+	for low < high {
+		mid := (low + high + 1) / 2
+		outs, _, err := m.read(ctx, mid-1, 1)
+		if err != nil {
+			return err
+		}
+		if order > 0 && len(outs) > 0 && outs[0].Order <= order+1 {
+			low = mid
+		} else {
+			high = mid - 1
+		}
+	}
+	m.ranges, m.order = max(low-1, 0), order
+	return nil
+}
+
+// Recorded blocks until more members are recorded, and returns some, in that order. At the group's end it returns none.
+func (m *Members) Recorded(ctx context.Context) ([]Fate, error) {
+	for try := 0; m.order < m.total; try++ {
+		if m.order >= m.done {
+			if err := m.wait(ctx, m.order); err != nil {
+				return nil, err
+			}
+		}
+		page, err := m.Present(ctx)
+		if err != nil || len(page) > 0 {
+			return page, err
+		}
+		// It was told of and is not there: the group has just gone, which another look will say.
+		if err := m.look(ctx); err != nil {
+			return nil, err
+		}
+		if err := m.pause(ctx, try); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// Present is Recorded without blocking: none means that nothing more is recorded.
+func (m *Members) Present(ctx context.Context) ([]Fate, error) { return m.page(ctx, memo{}) }
+
+func (m *Members) page(ctx context.Context, known memo) ([]Fate, error) {
+	if m.limit == 0 {
+		m.limit = firstRanges
+	}
+	for {
+		outs, last, err := m.read(ctx, m.ranges, m.limit)
+		if err != nil {
+			return nil, err
+		}
+		m.adapt(outs, last-m.ranges, mostRanges)
+		more := last > m.ranges
+		m.ranges = last
+		for len(outs) > 0 && outs[0].Order <= m.order {
+			outs = outs[1:]
+		}
+		if len(outs) == 0 && more {
+			continue // all of it lies before the place that was sought
+		}
+		fates, err := m.e.dress(ctx, known, m.id, outs)
+		if err != nil || len(outs) == 0 {
+			return nil, err
+		}
+		m.order = outs[len(outs)-1].Order
+		m.done = max(m.done, m.order)
+		return fates, nil
+	}
+}
+
+// read reads settled ranges behind the first after.
+func (m *Members) read(ctx context.Context, after, limit int) (outs []record.Outcome, last int, err error) {
+	err = m.e.patiently(ctx, func(ctx context.Context) (err error) {
+		outs, last, err = m.e.groups.Page(ctx, m.id, after, limit)
+		return err
+	})
+	if err != nil {
+		return nil, after, m.e.trouble(ctx, m.id, err)
+	}
+	return outs, last, nil
+}
+
+// InOrder blocks until the member at place from has ended, and returns it and those that follow and have ended, too. At the
+// group's end it returns none.
+func (m *Members) InOrder(ctx context.Context, from int) ([]Fate, error) {
+	if m.limit == 0 {
+		m.limit = firstMembers
+	}
+	for try := 0; from < m.total; try++ {
+		count := min(m.limit, m.total-from)
+		if try > 0 {
+			count = 1 // what lies behind it was read before, for nothing
+		}
+		known := m.done
+		var outs []record.Outcome
+		err := m.e.patiently(ctx, func(ctx context.Context) (err error) {
+			outs, err = m.e.groups.ByIndex(ctx, m.id, from, count)
+			return err
+		})
+		if err != nil {
+			return nil, m.e.trouble(ctx, m.id, err)
+		}
+		m.adapt(outs, len(outs), mostMembers)
+		ended := 0
+		for ended < len(outs) && outs[ended].State.Final() {
+			ended++
+		}
+		if ended > 0 {
+			return m.e.dress(ctx, memo{}, m.id, outs[:ended])
+		}
+		if known >= m.total { // all have ended, and this one is not there
+			if err := m.look(ctx); err != nil {
+				return nil, err
+			}
+		} else if err := m.wait(ctx, known); err != nil {
+			return nil, err
+		}
+		if try > 0 {
+			if err := m.pause(ctx, try); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, nil
+}
+
+// pause keeps a reader from asking once for each member that ends somewhere else in the group.
+func (m *Members) pause(ctx context.Context, try int) error {
+	timer := time.NewTimer(min(shortPause<<min(try, 8), longPause))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return &EndedError{context.Cause(ctx)}
+	}
+}
+
+// adapt chooses the size of the next page by the bytes of this one.
+func (m *Members) adapt(outs []record.Outcome, got, most int) {
+	size := 0
+	for i := range outs {
+		size += len(outs[i].Value)
+	}
+	switch {
+	case size > manyBytes:
+		m.limit = max(m.limit/2, 1)
+	case size < fewBytes && got == m.limit:
+		m.limit = min(m.limit*2, most)
+	}
+}

@@ -1,0 +1,190 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gatherq/gatherq/internal/conn"
+	"github.com/gatherq/gatherq/internal/keys"
+)
+
+const (
+	beatEvery = time.Second
+	beatLife  = time.Minute // of what a beat writes, after the last one
+	beatLong  = 10          // beats between those that renew the life, the list of workers and the clock
+)
+
+// Status is what changes from beat to beat.
+type Status struct {
+	Slots, Running int
+	Draining       bool
+}
+
+// BeatConfig is what a Beat works with. All fields are needed.
+type BeatConfig struct {
+	Conn   *conn.Conn
+	Keys   keys.Space
+	ID     string // of the worker
+	Queues []string
+	Types  []string // that it has handlers for
+	Status func() Status
+	// Ask asks the records about what the worker holds, and passes their answers on.
+	Ask   func(ctx context.Context) error
+	Clock *Clock
+	Log   *slog.Logger
+}
+
+// Beat writes each second that a worker lives: a counter that only grows, and what others want to know of it. The fields are
+// n (counter), host, pid, queues, types (lists with commas), slots, running, draining (0|1).
+type Beat struct {
+	cfg   BeatConfig
+	fixed []any
+	n     int64 // beats so far
+	long  int64 // the beat that renews the rest
+}
+
+// NewBeat returns a beat that Run starts.
+func NewBeat(cfg BeatConfig) *Beat {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	slices.Sort(cfg.Queues)
+	slices.Sort(cfg.Types)
+	return &Beat{cfg: cfg, fixed: []any{
+		"host", host, "pid", os.Getpid(), "queues", strings.Join(cfg.Queues, ","), "types", strings.Join(cfg.Types, ","),
+	}}
+}
+
+// Once beats now: it makes the worker known, and its clock. The error is that Redis did not answer.
+func (b *Beat) Once(ctx context.Context) error {
+	s := b.cfg.Status()
+	key := b.cfg.Keys.Worker(b.cfg.ID)
+	b.n++
+	long := b.n >= b.long
+	draining := 0
+	if s.Draining {
+		draining = 1
+	}
+	args := []any{"hset", key, "n", b.n, "slots", s.Slots, "running", s.Running, "draining", draining}
+	var calls []*conn.Call
+	if long {
+		calls = append(calls, conn.NewCommand("time"), conn.NewCommand(append(args, b.fixed...)...),
+			conn.NewCommand("pexpire", key, beatLife.Milliseconds()),
+			conn.NewCommand("zadd", b.cfg.Keys.Workers(), b.cfg.Clock.Now().UnixMilli(), b.cfg.ID))
+	} else {
+		calls = append(calls, conn.NewCommand(args...))
+	}
+	sent := time.Now()
+	if err := b.cfg.Conn.Do(ctx, calls...); err != nil {
+		return err
+	}
+	for _, c := range calls {
+		if c.Err != nil {
+			return fmt.Errorf("beat: %w", c.Err)
+		}
+	}
+	if !long {
+		return nil
+	}
+	b.long = b.n + beatLong
+	return b.cfg.Clock.take(sent, calls[0])
+}
+
+// Run beats until ctx ends, and then takes the worker off the list.
+func (b *Beat) Run(ctx context.Context) {
+	defer b.leave()
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		// One beat that hangs must not keep the next one from going out over another connection.
+		once, stop := context.WithTimeout(ctx, beatEvery)
+		err := b.Once(once)
+		if err == nil {
+			err = b.cfg.Ask(once)
+		}
+		stop()
+		if err != nil && ctx.Err() == nil {
+			b.long = 0 // the next one renews all
+			b.cfg.Log.Warn("beat not answered", "worker", b.cfg.ID, "err", err)
+		}
+	}
+}
+
+func (b *Beat) leave() {
+	ctx, stop := context.WithTimeout(context.Background(), beatEvery)
+	defer stop()
+	err := b.cfg.Conn.Do(ctx, conn.NewCommand("del", b.cfg.Keys.Worker(b.cfg.ID)), conn.NewCommand("zrem", b.cfg.Keys.Workers(), b.cfg.ID))
+	if err != nil {
+		b.cfg.Log.Warn("the worker could not be taken off the list; it fades by itself", "worker", b.cfg.ID, "err", err)
+	}
+}
+
+// Peer is what a worker's beat says of it.
+type Peer struct {
+	ID             string
+	Beat           int64
+	Host           string
+	PID            int
+	Queues, Types  []string
+	Slots, Running int
+	Draining       bool
+}
+
+// Peers reads the beats of all workers that beat in the last minute.
+func Peers(ctx context.Context, c *conn.Conn, k keys.Space) ([]Peer, error) {
+	list := conn.NewCommand("zrange", k.Workers(), 0, -1)
+	if err := c.Do(ctx, list); err != nil {
+		return nil, err
+	}
+	if list.Err != nil {
+		return nil, list.Err
+	}
+	ids, _ := list.Reply.([]any)
+	calls := make([]*conn.Call, len(ids))
+	for i, id := range ids {
+		calls[i] = conn.NewCommand("hmget", k.Worker(fmt.Sprint(id)), "n", "host", "pid", "queues", "types", "slots", "running", "draining")
+	}
+	if err := c.Do(ctx, calls...); err != nil {
+		return nil, err
+	}
+	var peers []Peer
+	for i, call := range calls {
+		if call.Err != nil {
+			return nil, call.Err
+		}
+		f, _ := call.Reply.([]any)
+		if len(f) != 8 || f[0] == nil {
+			continue // gone meanwhile
+		}
+		text := func(i int) string { s, _ := f[i].(string); return s }
+		number := func(i int) int { n, _ := strconv.Atoi(text(i)); return n }
+		peers = append(peers, Peer{
+			ID: fmt.Sprint(ids[i]), Beat: int64(number(0)), Host: text(1), PID: number(2), Queues: strings.Split(text(3), ","),
+			Types: strings.Split(text(4), ","), Slots: number(5), Running: number(6), Draining: text(7) == "1",
+		})
+	}
+	return peers, nil
+}
+
+// Known reports whether a worker of the queue that lives has a handler for the type.
+func Known(ctx context.Context, c *conn.Conn, k keys.Space, queue, typ string) (bool, error) {
+	peers, err := Peers(ctx, c, k)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(peers, func(p Peer) bool {
+		return !p.Draining && slices.Contains(p.Queues, queue) && slices.Contains(p.Types, typ)
+	}), nil
+}

@@ -1,0 +1,166 @@
+package fleet
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+const (
+	dueLimit   = 100              // pieces of open work a look takes at most
+	dueEvery   = time.Second      // at least, of one shard; more shards are spread over more time
+	dueSoonest = time.Millisecond // between two looks that found nothing
+	dueRate    = 4                // looks a second without a reason, in all shards together
+)
+
+// PromoterConfig is what a Promoter works with. All fields are needed.
+type PromoterConfig struct {
+	Shards   int
+	Due      func(ctx context.Context, shard, limit int) (record.Due, error)
+	HandOver func(ctx context.Context, hs []record.HandOver) error
+	Bind     func(ctx context.Context, group string) error
+	Sweep    func(ctx context.Context, group string) error
+	Outbox   *Outbox
+	Clock    *Clock
+	Log      *slog.Logger
+}
+
+// Promoter moves open work whose time has come: it enqueues what was delayed, waits out a backoff or was never enqueued, ends
+// what is overdue, and helps groups that need somebody. It looks when the earliest is due, as far as it was told, and in
+// any case from time to time. Never early: what is due is decided by Redis' clock, in a script.
+type Promoter struct {
+	cfg  PromoterConfig
+	wake chan struct{}
+
+	mu   sync.Mutex
+	next []time.Time // local; when to look into each shard
+}
+
+// NewPromoter returns a promoter that Run starts.
+func NewPromoter(cfg PromoterConfig) *Promoter {
+	p := &Promoter{cfg: cfg, wake: make(chan struct{}, 1), next: make([]time.Time, max(cfg.Shards, 1))}
+	now := time.Now()
+	for i := range p.next {
+		p.next[i] = now
+	}
+	return p
+}
+
+// Wake says that something is due at a time of Redis' clock, in a shard that the message does not name.
+func (p *Promoter) Wake(at time.Time) {
+	local := time.Now().Add(p.cfg.Clock.Until(at))
+	p.mu.Lock()
+	sooner := false
+	for i := range p.next {
+		if local.Before(p.next[i]) {
+			p.next[i], sooner = local, true
+		}
+	}
+	p.mu.Unlock()
+	if sooner {
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// every is how often a shard is looked into without a reason.
+func (p *Promoter) every() time.Duration {
+	return max(dueEvery, time.Duration(len(p.next))*time.Second/dueRate)
+}
+
+// Run works until ctx ends.
+func (p *Promoter) Run(ctx context.Context) {
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-p.wake:
+		}
+		var group sync.WaitGroup
+		for _, shard := range p.ripe() {
+			group.Go(func() { p.look(ctx, shard, &busy) })
+		}
+		group.Wait()
+		timer.Reset(p.pause())
+	}
+}
+
+// ripe returns the shards whose time has come, and sets each to its next.
+func (p *Promoter) ripe() (shards []int) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, at := range p.next {
+		if !at.After(now) {
+			shards = append(shards, i)
+			p.next[i] = now.Add(p.every())
+		}
+	}
+	return shards
+}
+
+func (p *Promoter) pause() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	soonest := p.next[0]
+	for _, at := range p.next[1:] {
+		if at.Before(soonest) {
+			soonest = at
+		}
+	}
+	return max(time.Until(soonest), 0)
+}
+
+// look does what is due in a shard. What may take long (groups) goes on apart, in busy.
+func (p *Promoter) look(ctx context.Context, shard int, busy *sync.WaitGroup) {
+	for ctx.Err() == nil {
+		d, err := p.cfg.Due(ctx, shard, dueLimit)
+		if err != nil {
+			p.cfg.Log.Warn("could not look for what is due", "shard", shard, "err", err)
+			return
+		}
+		if d.Outbox {
+			p.cfg.Outbox.Kick(shard)
+		}
+		if len(d.HandOvers) > 0 {
+			if err := p.cfg.HandOver(ctx, d.HandOvers); err != nil {
+				p.cfg.Log.Warn("could not enqueue what is due", "shard", shard, "err", err)
+			}
+		}
+		for _, g := range d.Groups {
+			busy.Go(func() { p.help(ctx, g) })
+		}
+		if d.Next == 0 && len(d.HandOvers)+len(d.Groups) >= dueLimit {
+			continue
+		}
+		if d.Next >= 0 {
+			at := time.Now().Add(max(d.Next, dueSoonest))
+			p.mu.Lock()
+			if at.Before(p.next[shard]) {
+				p.next[shard] = at
+			}
+			p.mu.Unlock()
+		}
+		return
+	}
+}
+
+func (p *Promoter) help(ctx context.Context, g record.GroupDue) {
+	act, what := p.cfg.Bind, "bind"
+	if g.Act == record.Sweep {
+		act, what = p.cfg.Sweep, "sweep"
+	}
+	if err := act(ctx, g.ID); err != nil {
+		p.cfg.Log.Warn("could not help a group; it is tried again", "op", what, "group", g.ID, "err", err)
+	}
+}

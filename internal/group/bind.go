@@ -1,0 +1,233 @@
+package group
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gatherq/gatherq/internal/carrier"
+	"github.com/gatherq/gatherq/internal/conn"
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+// ErrStagingGone is a commit whose staging has expired: the producer was away for longer than StagingTTL. Nothing is stored.
+var ErrStagingGone = errors.New("the staged members have expired")
+
+// Bind gives the members that no range carries what they need: a link to where they come from, or a record of their own. It
+// goes in call order, so that members that had ended before the gather count so, and no range starts before it is done. The
+// producer does it after its commit; should it die, whoever looks at the open work. Doing it twice does no harm.
+func (s *Store) Bind(ctx context.Context, gid string, c *carrier.Carrier) error {
+	f := conn.NewCommand("hmget", s.keys.Record(gid), "no", "sn", "bd")
+	if err := do(ctx, s.conn, f); err != nil {
+		return err
+	}
+	r := record.NewReply(f.Reply, f.Err)
+	nonce, segs, open := r.Str(), int(r.Int()), r.Str()
+	if r.Err != nil || open == "" {
+		return r.Err
+	}
+	for n := range segs {
+		get := conn.NewCommand("hget", s.keys.Args(gid, nonce, n/bucketSize), n)
+		if err := do(ctx, s.conn, get); err != nil {
+			return err
+		}
+		blob, _ := get.Reply.(string)
+		seg, err := unpackSegment([]byte(blob))
+		if err != nil {
+			return err
+		}
+		if err := s.bindSegment(ctx, gid, seg, c); err != nil {
+			return err
+		}
+	}
+	r = s.run(ctx, boundScript, gid, gid)
+	var hs []record.HandOver
+	for r.More() {
+		t := r.List()
+		hs = append(hs, record.ReadTicket(t))
+		if t.Err != nil {
+			return t.Err
+		}
+	}
+	if r.Err != nil {
+		return r.Err
+	}
+	if len(hs) > 0 {
+		if err := c.HandOver(ctx, s.records, hs); err != nil {
+			return err
+		}
+	}
+	// What ended while the group was being bound waits in outboxes.
+	for shard := range s.keys.Shards() {
+		if err := s.DeliverOutbox(ctx, shard); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) bindSegment(ctx context.Context, gid string, seg *segment, c *carrier.Carrier) error {
+	binds := []any{gid}
+	var links []*conn.Call
+	var at []int
+	var hs []record.HandOver
+	for i := range seg.members {
+		m, index := &seg.members[i], seg.start+i
+		switch {
+		case m.inRange:
+		case m.Link != "" || m.ID != "":
+			id := m.Link
+			if m.ID != "" {
+				id = m.ID
+				h, err := s.createMember(ctx, m)
+				if err != nil {
+					return err
+				}
+				hs = append(hs, h...)
+			}
+			view := "t"
+			if m.LinkSettled {
+				view = "b"
+			}
+			binds = append(binds, index, view+";"+id)
+			links = append(links, s.records.LinkCall(id, m.LinkSettled, record.Link{Group: gid, Index: index}))
+			at = append(at, index)
+		default:
+			h, err := s.alone(ctx, gid, index, m)
+			if err != nil {
+				return err
+			}
+			hs = append(hs, h...)
+		}
+	}
+	if len(links) > 0 {
+		// the place first, then the question: an end in between finds the place
+		if err := do(ctx, s.conn, conn.NewCall(bindScript, s.keys.PrefixOf(gid), binds...)); err != nil {
+			return err
+		}
+		if err := s.conn.Do(ctx, links...); err != nil {
+			return err
+		}
+		var ended []*conn.Call
+		for i, call := range links {
+			l, err := record.ReadLinked(call)
+			if err != nil {
+				return err
+			}
+			if l.Unknown {
+				l.Outcome = &record.Outcome{State: record.Failed, Failure: &record.Failure{Kind: "unknown", Message: "no such task or group"}}
+			}
+			if l.Outcome != nil {
+				ended = append(ended, s.linkedCall(record.Link{Group: gid, Index: at[i]}, l.Outcome, true))
+			}
+		}
+		if err := do(ctx, s.conn, ended...); err != nil {
+			return err
+		}
+	}
+	if len(hs) > 0 {
+		return c.HandOver(ctx, s.records, hs)
+	}
+	return nil
+}
+
+// createMember creates the task of a call with an ID of its own, or finds it.
+func (s *Store) createMember(ctx context.Context, m *Member) ([]record.HandOver, error) {
+	out, err := s.records.Create(ctx, record.NewTask{ID: m.ID, Type: m.Type, Queue: m.Queue, Args: m.Args, Digest: m.Digest,
+		Options: m.Options, Retention: m.Retention, MaxPending: m.MaxPending, Delay: m.Delay, At: m.At, Deadline: m.Deadline, OnConflict: m.OnConflict})
+	if err != nil || out[0].Status != record.New || out[0].Waits {
+		return nil, err
+	}
+	ref := record.Ref{ID: m.ID, Number: out[0].Number}
+	return []record.HandOver{{Queue: m.Queue, Delivery: record.Delivery{Refs: []record.Ref{ref}}}}, nil
+}
+
+func (s *Store) alone(ctx context.Context, gid string, index int, m *Member) ([]record.HandOver, error) {
+	r := s.run(ctx, aloneScript, gid, gid, index, m.Type, m.Queue, m.Args, m.Options, record.Millis(m.Retention), record.Millis(m.Delay),
+		unixMS(m.At), unixMS(m.Deadline), record.Millis(m.MaxPending))
+	if word := r.Str(); word != "ok" || !r.More() {
+		return nil, r.Err
+	}
+	ref := record.Ref{ID: r.Str(), Number: r.Int()}
+	return []record.HandOver{{Queue: r.Str(), Delivery: record.Delivery{Refs: []record.Ref{ref}}}}, r.Err
+}
+
+// linkedCall records the end of a member from elsewhere.
+func (s *Store) linkedCall(to record.Link, o *record.Outcome, binder bool) *conn.Call {
+	out := *o
+	out.Index, out.Attempt, out.FinishedAt = to.Index, max(out.Attempt, 1), time.Now()
+	by := 0
+	if binder {
+		by = 1
+	}
+	return conn.NewCall(linkedScript, s.keys.PrefixOf(to.Group), to.Group, to.Index, string(out.State),
+		record.EncodeRange("", time.Now(), []record.Outcome{out}), out.Failure.Encode(), by)
+}
+
+// DeliverOutbox tells groups of the ends that members from elsewhere came to, and forgets those that have arrived. Whoever settled
+// calls it; what was left is found by age.
+func (s *Store) DeliverOutbox(ctx context.Context, shard int) error { return s.deliver(ctx, shard, 0) }
+
+// DeliverLate is DeliverOutbox for entries that are at least so old: their deliverer is gone.
+func (s *Store) DeliverLate(ctx context.Context, shard int, age time.Duration) error {
+	return s.deliver(ctx, shard, age)
+}
+
+func (s *Store) deliver(ctx context.Context, shard int, age time.Duration) error {
+	for range 100 { // an end may be the end of an outer group, whose entry comes next
+		ends, err := s.records.Ends(ctx, shard, 100, age)
+		if err != nil || len(ends) == 0 {
+			return err
+		}
+		told, again, err := s.tell(ctx, ends)
+		if err != nil {
+			return err
+		}
+		if err := s.records.Told(ctx, shard, told...); err != nil {
+			return err
+		}
+		if len(told) == 0 || !again && len(ends) < 100 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// tell delivers ends; it answers those that every link has heard of, and whether one of them ended a group that waits in turn.
+func (s *Store) tell(ctx context.Context, ends []record.End) (told []string, again bool, err error) {
+	var calls []*conn.Call
+	for i := range ends {
+		e := &ends[i]
+		o := &record.Outcome{State: e.State, Value: e.Value, Failure: e.Failure}
+		if e.Group {
+			o.Value, o.Link, o.LinkSettled = nil, e.ID, e.Settled
+		}
+		for _, l := range e.Links {
+			calls = append(calls, s.linkedCall(l, o, false))
+		}
+	}
+	if err := s.conn.Do(ctx, calls...); err != nil {
+		return nil, false, err
+	}
+	next := 0
+	for i := range ends {
+		all := true
+		for range ends[i].Links {
+			r := record.NewReply(calls[next].Reply, calls[next].Err)
+			next++
+			switch word := r.Str(); {
+			case r.Err != nil:
+				return told, again, fmt.Errorf("telling %s of its member: %w", ends[i].ID, r.Err)
+			case word == "binding":
+				all = false
+			case word == "ok":
+				again = r.Int() == 1 || again
+			}
+		}
+		if all {
+			told = append(told, ends[i].Field)
+		}
+	}
+	return told, again, nil
+}

@@ -1,0 +1,20 @@
+-- pass puts a ticket to the tail of its queue, as its next number.
+-- KEYS  1 the shard's prefix; touches r:<group> open h:<worker>
+-- ARGV  group place number worker
+-- ANSWER {ok, 0, group, nonce, place, number, queue} enqueue this · {ok, 0} nothing is unclaimed: the ticket is closed · {fenced} · {gone}
+local gid, place = ARGV[1], ARGV[2]
+local gk = k_record(gid)
+local g = group_read(gid)
+if not g.n or g.bs then return {'gone'} end
+local field = redis.call('HGET', gk, 't' .. place)
+local t = field and split(field, ';')
+if not t or t[1] ~= ARGV[3] or t[2] ~= ARGV[4] then return {'fenced'} end
+redis.call('SREM', k_holdings(ARGV[4]), 't|' .. gid .. '|' .. place)
+if not g.bd and exhausted(gid) then
+  close_ticket(gid, place)
+  return {'ok', 0}
+end
+local number = redis.call('HINCRBY', gk, 'tn', 1)
+redis.call('HSET', gk, 't' .. place, S(number) .. ';;;;0')
+redis.call('ZADD', OPEN, S(now_ms() + HANDOVER), '#' .. place .. ':' .. gid)
+return {'ok', 0, gid, g.no, place, number, g.q}

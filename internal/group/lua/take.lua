@@ -1,0 +1,89 @@
+-- take_range takes the next members that nobody has claimed: first what was handed back, then from the cursor.
+-- An open range is a field of x:<group>, its ID: "from;to;number;crashes;holder;nonce;segment;left;except".
+-- Answers nil when nothing is unclaimed, else from, to, number, crashes, segment, left, the map of its members, except.
+local function open_members(gid, from, to, except)
+  local map = map_get(gid, from, to - from)
+  for _, r in ipairs(parse_runs(except)) do
+    map = string.sub(map, 1, (r[1] - from) * 4) .. string.rep(ALONE, r[2]) .. string.sub(map, (r[1] - from + r[2]) * 4 + 1)
+  end
+  local left = 0
+  for i = 1, #map, 4 do
+    if string.sub(map, i, i + 3) == OPEN4 then left = left + 1 end
+  end
+  return map, left
+end
+
+local function take_range(gid, want)
+  local gk = k_record(gid)
+  while true do
+    local y = redis.call('LPOP', k_returned(gid))
+    if not y then break end
+    local p = split(y, ';')
+    local from, to = tonumber(p[1]), tonumber(p[2])
+    if to - from > want then
+      redis.call('LPUSH', k_returned(gid), S(from + want) .. ';' .. S(to) .. ';' .. p[3] .. ';' .. p[4] .. ';' .. p[5] .. ';' .. p[6])
+      to = from + want
+    end
+    local map, left = open_members(gid, from, to, p[6])
+    if left > 0 then return from, to, tonumber(p[3]), tonumber(p[4]), tonumber(p[5]), left, map, p[6] end
+  end
+  local f = redis.call('HMGET', gk, 'cs', 'ci', 'sn', 'no')
+  local cs, ci, sn = tonumber(f[1]), tonumber(f[2]), tonumber(f[3])
+  for _ = 1, 1000 do
+    if cs >= sn then break end
+    local head = string.match(redis.call('HGET', k_args(f[4], math.floor(cs / BUCKET)), S(cs)) or '', '^[^\n]*')
+    local start, count = string.match(head, '^1;(%d+);(%d+)')
+    start, count = tonumber(start), tonumber(count)
+    local from = math.max(ci, start)
+    local to = math.min(from + want, start + count)
+    ci = to
+    local seg = cs
+    if to == start + count then cs = cs + 1 end
+    local map, left = open_members(gid, from, to, '')
+    if left > 0 then
+      redis.call('HSET', gk, 'cs', S(cs), 'ci', S(ci))
+      return from, to, 1, 0, seg, left, map, ''
+    end
+  end
+  redis.call('HSET', gk, 'cs', S(cs), 'ci', S(ci))
+  return nil
+end
+
+local function exhausted(gid)
+  local f = redis.call('HMGET', k_record(gid), 'cs', 'sn')
+  return tonumber(f[1]) >= tonumber(f[2]) and redis.call('LLEN', k_returned(gid)) == 0
+end
+
+-- close_ticket removes a ticket that found nothing left.
+local function close_ticket(gid, place)
+  redis.call('HDEL', k_record(gid), 't' .. place)
+  redis.call('HINCRBY', k_record(gid), 'lt', -1)
+  redis.call('ZREM', OPEN, '#' .. place .. ':' .. gid)
+end
+
+-- shrink counts members out of an open range and closes it with the last.
+local function shrink(gid, rid, p, by)
+  local left = tonumber(p[8]) - by
+  if left <= 0 then
+    redis.call('HDEL', k_ranges(gid), rid)
+    redis.call('SREM', k_holdings(p[5]), 'x|' .. gid .. '|' .. rid)
+  else
+    p[8] = S(left)
+    redis.call('HSET', k_ranges(gid), rid, table.concat(p, ';'))
+  end
+end
+
+-- held returns the parts of an open range if it is this worker's under this number.
+local function held(gid, rid, number, worker)
+  local x = redis.call('HGET', k_ranges(gid), rid)
+  local p = x and split(x, ';')
+  if p and p[3] == number and p[5] == worker then return p end
+  return nil
+end
+
+-- a group past its time, or whose end was requested, runs nothing more
+local function stopped(g, now)
+  if g.c then return 'cancelled', g.c end
+  if num(g.dl) > 0 and now >= num(g.dl) then return 'timed_out', failure('deadline', 'the deadline has passed') end
+  return nil
+end

@@ -1,0 +1,234 @@
+package group
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gatherq/gatherq/internal/conn"
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+// PullStatus is the answer to a pull.
+type PullStatus byte
+
+// The answers to a pull.
+const (
+	GotRange PullStatus = iota
+	Empty               // nothing is unclaimed: the ticket is closed
+	NotYet              // the group is not there yet: ask again in 50 ms, without a slot
+	Stale               // the ticket is not this worker's, or its group is over: drop it
+)
+
+// Range is members in the hands of a worker.
+type Range struct {
+	Group    string
+	ID       int64 // of the open range
+	From, To int
+	Number   int64 // its delivery number
+	Crashes  int
+	Queue    string
+	QueuedAt time.Time
+	Deadline time.Time // zero: none
+	Now      time.Time // Redis' clock when it was taken
+	Members  []RangeMember
+}
+
+// RangeMember is one member to run.
+type RangeMember struct {
+	Index     int
+	Type      string
+	Args      []byte // in an envelope
+	Options   []byte
+	Retention time.Duration
+	Reason    *record.Failure // its end was requested: do not run it
+}
+
+// Pull answers what a ticket's holder is to do.
+type Pull struct {
+	Status PullStatus
+	Range  *Range
+}
+
+// Pull claims a ticket, or goes on with it, and takes the next members of its group: at most want, in the order of the calls. The nonce
+// names this pull: the same one again gets the same range. A group that was cancelled or is past its time is swept on the way.
+func (s *Store) Pull(ctx context.Context, worker string, t record.Ticket, nonce string, want int) (Pull, error) {
+	for {
+		p, sweep, err := s.pull(ctx, worker, t, nonce, want)
+		if err != nil || !sweep {
+			if err == nil && (p.Status == Empty || p.Status == Stale) {
+				s.forget(t.Nonce)
+			}
+			return p, err
+		}
+		if err := s.Sweep(ctx, t.Group); err != nil {
+			return Pull{}, err
+		}
+	}
+}
+
+func (s *Store) pull(ctx context.Context, worker string, t record.Ticket, nonce string, want int) (p Pull, sweep bool, err error) {
+	s.mu.Lock()
+	have := s.segments[t.Nonce]
+	s.mu.Unlock()
+	at := -1
+	if have != nil {
+		at = have.number
+	}
+	r := s.run(ctx, pullScript, t.Group, t.Group, t.Nonce, t.Place, t.Number, worker, nonce, want, at)
+	switch word := r.Str(); word {
+	case "range":
+	case "empty":
+		p.Status = Empty
+	case "notyet":
+		p.Status = NotYet
+	case "stale":
+		p.Status = Stale
+	case "sweep":
+		return p, true, r.Err
+	default:
+		if r.Err == nil {
+			r.Err = fmt.Errorf("pull answered %q", word)
+		}
+	}
+	if r.Err != nil || p.Status != GotRange {
+		return p, false, r.Err
+	}
+	rg := &Range{Group: t.Group, ID: r.Int(), From: int(r.Int()), To: int(r.Int()), Number: r.Int(), Crashes: int(r.Int())}
+	number, bits, blob := int(r.Int()), r.Bytes(), r.Bytes()
+	rg.Queue, rg.QueuedAt, rg.Deadline, rg.Now = r.Str(), r.Time(), r.Time(), r.Time()
+	reasons := map[int]*record.Failure{}
+	for r.More() {
+		index := int(r.Int())
+		reasons[index] = record.DecodeFailure(r.Bytes())
+	}
+	if r.Err != nil {
+		return p, false, r.Err
+	}
+	seg := have
+	if len(blob) > 0 {
+		if seg, err = unpackSegment(blob); err != nil {
+			return p, false, err
+		}
+		seg.number = number
+		s.mu.Lock()
+		s.segments[t.Nonce] = seg
+		s.mu.Unlock()
+	}
+	if seg == nil || seg.number != number || rg.From < seg.start || rg.To > seg.start+len(seg.members) || len(bits) != 4*(rg.To-rg.From) {
+		return p, false, fmt.Errorf("group %s: range %d to %d does not fit its segment", t.Group, rg.From, rg.To)
+	}
+	for i := rg.From; i < rg.To; i++ {
+		if four := bits[4*(i-rg.From):][:4]; four[0]|four[1]|four[2]|four[3] != 0 {
+			continue // it has ended, or travels alone
+		}
+		m := &seg.members[i-seg.start]
+		rg.Members = append(rg.Members, RangeMember{Index: i, Type: m.Type, Args: m.Args, Options: m.Options, Retention: m.Retention, Reason: reasons[i]})
+	}
+	p.Range = rg
+	return p, false, nil
+}
+
+// forget drops what was kept of a group whose ticket is done.
+func (s *Store) forget(nonce string) {
+	s.mu.Lock()
+	delete(s.segments, nonce)
+	s.mu.Unlock()
+}
+
+// SettleRange writes outcomes of members of an open range, in completion order: Index, State, Value or Failure, Attempt, times. A
+// range closes with its last member.
+func (s *Store) SettleRange(ctx context.Context, worker string, r *Range, outs []record.Outcome) (record.Settled, error) {
+	if len(outs) == 0 {
+		return record.Settled{Applied: true}, nil
+	}
+	indexes := make([]int, len(outs))
+	counts := map[record.State]int{}
+	first := []any{"", "", ""}
+	base := outs[len(outs)-1].FinishedAt
+	for i := range outs {
+		outs[i].Delivery = r.Number
+		indexes[i] = outs[i].Index
+		counts[outs[i].State]++
+		if outs[i].State != record.Succeeded && first[0] == "" {
+			first = []any{outs[i].Index, string(outs[i].State), outs[i].Failure.Encode()}
+		}
+		if outs[i].FinishedAt.After(base) {
+			base = outs[i].FinishedAt
+		}
+	}
+	args := []any{r.Group, r.ID, r.Number, worker, runs(indexes), record.EncodeRange(worker, base, outs)}
+	args = append(args, first...)
+	for state, n := range counts {
+		args = append(args, string(state), n)
+	}
+	return s.settled(s.run(ctx, rangeScript, r.Group, args...))
+}
+
+// Leave takes a member out of its range, to travel alone: with a failure after a failed attempt, which is charged; with none
+// because this worker does not know its type. The next try comes after delay; with 0 the answer has its hand-over.
+func (s *Store) Leave(ctx context.Context, worker string, r *Range, index int, f *record.Failure, delay time.Duration) (record.Settled, error) {
+	var m *RangeMember
+	for i := range r.Members {
+		if r.Members[i].Index == index {
+			m = &r.Members[i]
+		}
+	}
+	if m == nil {
+		return record.Settled{}, fmt.Errorf("group %s: member %d is not in range %d to %d", r.Group, index, r.From, r.To)
+	}
+	charged, unknown := 1, 0
+	if f == nil {
+		charged, unknown = 0, 1
+	}
+	return s.settled(s.run(ctx, leaveScript, r.Group, r.Group, r.ID, r.Number, worker, index, m.Type, r.Queue, m.Args, m.Options,
+		record.Millis(m.Retention), record.Millis(delay), charged, f.Encode(), unknown))
+}
+
+// ReturnRange gives members back that have not started, nothing charged; they are taken before all others. The hand-over, if there
+// is one, is a new ticket: none was left.
+func (s *Store) ReturnRange(ctx context.Context, worker string, r *Range, indexes []int) (record.Settled, error) {
+	if len(indexes) == 0 {
+		return record.Settled{Applied: true}, nil
+	}
+	return s.settled(s.run(ctx, returnScript, r.Group, r.Group, r.ID, r.Number, worker, runs(indexes)))
+}
+
+// PassTicket puts a ticket that this worker holds to the tail of its queue: the answer has its hand-over, unless nothing is unclaimed.
+func (s *Store) PassTicket(ctx context.Context, worker string, t record.Ticket) (record.Settled, error) {
+	s.forget(t.Nonce)
+	return s.settled(s.run(ctx, passScript, t.Group, t.Group, t.Place, t.Number, worker))
+}
+
+// settled reads {ok, outbox, hand-over…}; a hand-over is a ticket of five fields or a task of three.
+func (s *Store) settled(r *record.Reply) (record.Settled, error) {
+	var out record.Settled
+	switch word := r.Str(); word {
+	case "ok":
+		out.Applied = true
+		out.Outbox = r.Int() == 1
+		switch r.Left() {
+		case 5:
+			h := record.ReadTicket(r)
+			out.HandOver = &h
+		case 3:
+			ref := record.Ref{ID: r.Str(), Number: r.Int()}
+			out.HandOver = &record.HandOver{Queue: r.Str(), Delivery: record.Delivery{Refs: []record.Ref{ref}}}
+		}
+	case "fenced", "gone":
+	default:
+		if r.Err == nil {
+			r.Err = fmt.Errorf("settle answered %q", word)
+		}
+	}
+	return out, r.Err
+}
+
+// get runs a plain command that only reads.
+func get(ctx context.Context, c *conn.Conn, args ...any) (any, error) {
+	call := conn.NewCommand(args...)
+	if err := do(ctx, c, call); err != nil {
+		return nil, err
+	}
+	return call.Reply, nil
+}

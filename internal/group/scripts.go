@@ -1,0 +1,77 @@
+// Package group is the truth about gathers: staging, tickets, ranges, the two events.
+//
+// A group's members have no records: their arguments lie packed in segments, their outcomes packed in settled ranges, and a map
+// with four bytes a member says where. Workers claim ranges from a cursor through tickets. Only a member that leaves its range
+// (a retry, a time or queue of its own) gets a record, and its outcome comes back into the group.
+package group
+
+import (
+	"embed"
+	"sync"
+
+	"github.com/gatherq/gatherq/internal/conn"
+	"github.com/gatherq/gatherq/internal/keys"
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+//go:embed lua/*.lua
+var files embed.FS
+
+func text(name string) string {
+	b, err := files.ReadFile("lua/" + name + ".lua")
+	if err != nil {
+		panic("group: no script " + name)
+	}
+	return string(b)
+}
+
+func script(name string, parts ...string) *conn.Script {
+	src := []string{record.Fragment("base"), record.Fragment("watchers"), record.Fragment("members"), record.Fragment("task")}
+	for _, p := range parts {
+		if p == "tickets" {
+			src = append(src, record.Fragment(p))
+		} else {
+			src = append(src, text(p))
+		}
+	}
+	return conn.NewScript("group."+name, append(src, text(name))...)
+}
+
+var (
+	commitScript       = script("commit", "tickets")
+	pullScript         = script("pull", "take")
+	rangeScript        = script("range", "take")
+	leaveScript        = script("leave", "take")
+	aloneScript        = script("alone")
+	returnScript       = script("return", "take")
+	passScript         = script("pass", "take")
+	sweepScript        = script("sweep", "take")
+	cancelScript       = script("cancel")
+	cancelMemberScript = script("cancelmember")
+	bindScript         = script("bind")
+	boundScript        = script("bound", "tickets")
+	linkedScript       = script("linked")
+	whereScript        = script("where")
+	flagsScript        = script("flags", "take")
+)
+
+// Scripts are all scripts of this package.
+func Scripts() []*conn.Script {
+	return []*conn.Script{commitScript, pullScript, rangeScript, leaveScript, aloneScript, returnScript, passScript, sweepScript,
+		cancelScript, cancelMemberScript, bindScript, boundScript, linkedScript, whereScript, flagsScript}
+}
+
+// Store reads and changes groups. It is safe for concurrent use.
+type Store struct {
+	conn    *conn.Conn
+	keys    keys.Space
+	records *record.Store
+
+	mu       sync.Mutex
+	segments map[string]*segment // the last one read of each group whose tickets this process holds, by nonce
+}
+
+// NewStore returns the groups of the records' namespace.
+func NewStore(records *record.Store) *Store {
+	return &Store{conn: records.Conn(), keys: records.Keys(), records: records, segments: map[string]*segment{}}
+}

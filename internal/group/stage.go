@@ -1,0 +1,284 @@
+package group
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/gatherq/gatherq/internal/carrier"
+	"github.com/gatherq/gatherq/internal/conn"
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+// Limits of the write-ahead.
+const (
+	StagingTTL = 60 * time.Second // what a producer that died while staging leaves behind lives so long
+	maxTickets = 32
+	bucketSize = 1000    // segments of one hash, as in members.lua
+	flushBytes = 1 << 20 // of arguments in one pipeline
+	bindLease  = 5 * time.Second
+	renewEvery = 10 * time.Second
+)
+
+// Spec is what a group is, apart from its members.
+type Spec struct {
+	ID           string
+	Generated    bool // the ID is new: nobody can have used it
+	Queue        string
+	Options      []byte
+	Retention    time.Duration
+	MaxPending   time.Duration
+	Delay        time.Duration
+	At, Deadline time.Time
+	OnConflict   record.Conflict
+	RetryOf      string
+}
+
+// Stage is a group on its way into Redis: nothing of it can be seen, and no member starts, before Commit. It is not safe for
+// concurrent use.
+type Stage struct {
+	store   *Store
+	spec    Spec
+	nonce   string
+	digest  hash.Hash
+	members int
+	inRange int // members that ranges carry
+	segs    int
+	buf     []Member
+	size    int
+	calls   []*conn.Call
+	pending int
+	renewed time.Time
+}
+
+// Stage begins a group.
+func (s *Store) Stage(spec Spec) *Stage {
+	return &Stage{store: s, spec: spec, nonce: uuid.NewString(), digest: sha256.New(), renewed: time.Now()}
+}
+
+// Members returns how many have been added.
+func (st *Stage) Members() int { return st.members }
+
+// Add stages one more member. It blocks when a pipeline is full and goes out.
+func (st *Stage) Add(ctx context.Context, m Member) error {
+	m.inRange = m.Link == "" && m.ID == "" && m.Queue == st.spec.Queue && m.Delay == 0 && m.At.IsZero() && m.Deadline.IsZero()
+	if m.inRange {
+		st.inRange++
+	}
+	st.hash(&m)
+	if len(st.buf) == segmentMembers || len(st.buf) > 0 && st.size+len(m.Args) > segmentBytes {
+		if err := st.close(ctx); err != nil {
+			return err
+		}
+	}
+	st.buf = append(st.buf, m)
+	st.size += len(m.Args)
+	st.members++
+	return nil
+}
+
+// hash takes in what makes the same ID mean the same group: types, arguments, links; options do not count.
+func (st *Stage) hash(m *Member) {
+	var b []byte
+	if m.Link != "" {
+		b = append(b, 'l')
+		if m.LinkSettled {
+			b[0] = 's'
+		}
+		b = appendBytes(b, []byte(m.Link))
+	} else {
+		b = appendBytes(appendBytes(append(b, 'c'), []byte(m.ID)), m.Digest)
+	}
+	st.digest.Write(b)
+}
+
+// close packs the open segment.
+func (st *Stage) close(ctx context.Context) error {
+	if len(st.buf) == 0 {
+		return nil
+	}
+	blob := packSegment(st.members-len(st.buf), st.buf)
+	key := st.bucket(st.segs / bucketSize)
+	st.calls = append(st.calls, conn.NewCommand("hset", key, st.segs, blob))
+	st.segs++
+	st.pending += len(blob)
+	st.buf, st.size = st.buf[:0], 0
+	if st.pending < flushBytes {
+		return nil
+	}
+	return st.flush(ctx)
+}
+
+func (st *Stage) bucket(b int) string { return st.store.keys.Args(st.spec.ID, st.nonce, b) }
+
+func (st *Stage) buckets() int { return (st.segs + bucketSize - 1) / bucketSize }
+
+func (st *Stage) flush(ctx context.Context) error {
+	if len(st.calls) == 0 {
+		return nil
+	}
+	first := st.buckets() - 1 - (len(st.calls)-1)/bucketSize - 1
+	if time.Since(st.renewed) > renewEvery {
+		first, st.renewed = 0, time.Now()
+	}
+	for b := max(first, 0); b < st.buckets(); b++ {
+		st.calls = append(st.calls, conn.NewCommand("pexpire", st.bucket(b), StagingTTL.Milliseconds()))
+	}
+	calls := st.calls
+	st.calls, st.pending = nil, 0
+	return do(ctx, st.store.conn, calls...)
+}
+
+func do(ctx context.Context, c *conn.Conn, calls ...*conn.Call) error {
+	if err := c.Do(ctx, calls...); err != nil {
+		return err
+	}
+	for _, call := range calls {
+		if call.Err != nil {
+			return call.Err
+		}
+	}
+	return nil
+}
+
+// Committed is the answer to a commit.
+type Committed struct {
+	Status  record.CreateStatus
+	Members int
+	Stored  bool // with an error: the group may have been committed
+}
+
+// Commit makes the group real in one step; its tickets are in the queue by then. Whatever keeps Redis from saying so leaves
+// either the whole group or staging that its time to live removes. With any status but New nothing of this stage is left.
+func (st *Stage) Commit(ctx context.Context, c *carrier.Carrier) (Committed, error) {
+	out := Committed{Members: st.members}
+	if err := st.close(ctx); err != nil {
+		return out, err
+	}
+	if err := st.flush(ctx); err != nil {
+		return out, err
+	}
+	early, err := st.early(ctx)
+	if err != nil {
+		return out, err
+	}
+	if len(early) > 0 {
+		if err := c.Enqueue(ctx, early); err != nil {
+			return out, err
+		}
+	}
+	out.Stored = true // perhaps, from here on
+	waits, tickets, err := st.commit(ctx, &out)
+	if err != nil {
+		return out, err
+	}
+	if out.Status != record.New {
+		out.Stored = false
+		st.Rollback(ctx)
+		return out, nil
+	}
+	// The group stands. What fails from here on is done again by whoever looks at the open work.
+	if !waits {
+		if len(early) == 0 && tickets > 0 {
+			early = st.tickets(tickets)
+			if c.Enqueue(ctx, early) != nil {
+				early = nil
+			}
+		}
+		if len(early) > 0 {
+			_ = st.store.records.Mark(ctx, early...)
+		}
+	}
+	if st.inRange < st.members {
+		_ = st.store.Bind(ctx, st.spec.ID, c)
+	}
+	return out, nil
+}
+
+// early are the tickets to enqueue before the commit: none for a group that waits for its time, or whose ID is taken.
+func (st *Stage) early(ctx context.Context) ([]record.HandOver, error) {
+	if st.spec.Delay > 0 || !st.spec.At.IsZero() || st.inRange == 0 {
+		return nil, nil
+	}
+	if !st.spec.Generated {
+		in, err := st.store.records.Look(ctx, st.spec.ID)
+		if err != nil || in.State != "" {
+			return nil, err
+		}
+	}
+	return st.tickets(min(maxTickets, st.inRange)), nil
+}
+
+// tickets are a new group's: the commit gives place k the number k+1.
+func (st *Stage) tickets(n int) []record.HandOver {
+	hs := make([]record.HandOver, n)
+	for k := range hs {
+		t := &record.Ticket{Group: st.spec.ID, Nonce: st.nonce, Place: k, Number: int64(k) + 1}
+		hs[k] = record.HandOver{Queue: st.spec.Queue, Delivery: record.Delivery{Ticket: t}}
+	}
+	return hs
+}
+
+func (st *Stage) commit(ctx context.Context, out *Committed) (waits bool, tickets int, err error) {
+	sp, bind := st.spec, int64(0)
+	if st.inRange < st.members {
+		bind = bindLease.Milliseconds()
+	}
+	policy := sp.OnConflict
+	if policy == "" {
+		policy = record.Return
+	}
+	var count [8]byte
+	binary.BigEndian.PutUint64(count[:], uint64(st.members)) //nolint:gosec // not negative
+	st.digest.Write(count[:])
+	r := st.store.run(ctx, commitScript, sp.ID, sp.ID, st.nonce, st.members, st.segs, sp.Queue, st.digest.Sum(nil)[:16], sp.Options,
+		record.Millis(sp.Retention), record.Millis(sp.Delay), unixMS(sp.At), unixMS(sp.Deadline), record.Millis(sp.MaxPending), string(policy),
+		sp.RetryOf, min(maxTickets, st.inRange), bind)
+	word := r.Str()
+	if r.Err != nil {
+		return false, 0, r.Err
+	}
+	if word == "nostage" {
+		out.Stored = false
+		return false, 0, ErrStagingGone
+	}
+	if out.Status, err = record.ParseStatus(word); err != nil || out.Status != record.New {
+		return false, 0, err
+	}
+	waits, tickets = r.Int() == 1, int(r.Int())
+	return waits, tickets, r.Err
+}
+
+// Rollback removes what has been staged. It takes no longer than the context; what it cannot remove, StagingTTL does.
+func (st *Stage) Rollback(ctx context.Context) {
+	if st.buckets() == 0 {
+		return
+	}
+	st.calls = nil
+	args := []any{"unlink"}
+	for b := range st.buckets() {
+		args = append(args, st.bucket(b))
+	}
+	if ctx.Err() != nil { // the caller must not wait; a moment in the background is worth the memory
+		go func() {
+			ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer stop()
+			_ = st.store.conn.Do(ctx, conn.NewCommand(args...))
+		}()
+		return
+	}
+	_ = st.store.conn.Do(ctx, conn.NewCommand(args...))
+}
+
+// run runs a script in the shard of a group.
+func (s *Store) run(ctx context.Context, sc *conn.Script, group string, args ...any) *record.Reply {
+	c := conn.NewCall(sc, s.keys.PrefixOf(group), args...)
+	if err := s.conn.Do(ctx, c); err != nil {
+		return &record.Reply{Err: err}
+	}
+	return record.NewReply(c.Reply, c.Err)
+}

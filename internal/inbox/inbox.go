@@ -1,0 +1,241 @@
+// Package inbox is how a process learns that what it awaits has ended: one subscription, whatever the number of awaits.
+//
+// Registering interest and looking is one step in Redis (record.Store.Watch), so nothing falls between the two; it goes out for
+// everything that waits when a flush starts, and nothing waits for company. Notices wake the waiters, small outcomes inside. A
+// notice is a hint that may be lost: every two seconds all that is outstanding is looked at again, in batches, and at once
+// after a reconnect. An idle inbox sends nothing.
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+// Timing of an inbox.
+const (
+	CheckEvery   = 2 * time.Second       // safety check of all that is outstanding; bounds the price of a lost notice
+	FirstContact = 5 * time.Second       // patience until Redis' first answer ever
+	confirmBy    = time.Second           // a subscription that is not confirmed by then is left to the safety check
+	tryAgain     = 50 * time.Millisecond // after a flight that got no answer
+	closeWithin  = time.Second           // how long Close waits for go-redis to let go
+)
+
+// Config is what an inbox needs of its surroundings. All fields but Log are required.
+type Config struct {
+	Watch   func(ctx context.Context, inbox string, in []record.Interest) ([]record.Answer, error)
+	Open    func(inbox string) Channel                    // a subscription to the inbox' channel; it connects when it is received from
+	Sweep   func(ctx context.Context, group string) error // settles a group past its deadline
+	Deliver func(ctx context.Context, id string) error    // delivers the outbox of the shard of id
+
+	LastAnswer func() (time.Time, bool) // of Redis, by any way
+	Heard      func()                   // notes an answer that came by the subscription
+	NoAnswer   func(error) bool         // reports whether an error of Watch is that Redis did not answer; it is asked again then
+	Patience   time.Duration            // without an answer, then awaits end with *UnavailableError
+	Log        *slog.Logger
+}
+
+// ErrClosed is what awaits end with when the inbox is closed.
+var ErrClosed = errors.New("inbox: closed")
+
+// UnavailableError is Redis not answering for longer than the inbox' patience.
+type UnavailableError struct {
+	For time.Duration
+	Err error // what the last try met; may be nil
+}
+
+func (e *UnavailableError) Error() string {
+	s := fmt.Sprintf("no answer from Redis for %v", e.For.Round(time.Millisecond))
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns what the last try met.
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// Stats are counters since the start.
+type Stats struct {
+	Open       int    // interests outstanding
+	Lost       uint64 // ends that the safety check found and no notice had told
+	Reconnects uint64 // of the subscription
+}
+
+// Inbox tells of ends. It is safe for concurrent use, and starts with its first interest.
+type Inbox struct {
+	cfg    Config
+	id     string
+	ctx    context.Context //nolint:containedctx // the life of its goroutines
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	wake   chan struct{}
+	birth  time.Time
+
+	mu        sync.Mutex
+	entries   map[key]*entry
+	queue     []*entry // to be looked at with the next flight
+	flight    uint32   // number of the newest
+	started   bool
+	closed    bool
+	listening bool // the subscription was confirmed, or is not worth waiting for
+	confirmed bool // it was at least once
+	channel   Channel
+	notBefore time.Time       // the next flight, after one that got no answer
+	repairs   map[string]bool // under way
+	suspect   time.Time       // since when the subscription is thought dead, until it is heard again
+	lastErr   error
+	stats     Stats
+}
+
+// key is what interests have in common: Redis keeps one registration for each.
+type key struct {
+	id   string
+	view record.View
+}
+
+// New returns an inbox with an address of its own. It does nothing before it is asked.
+func New(cfg Config) *Inbox {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Inbox{
+		cfg: cfg, id: uuid.NewString(), ctx: ctx, cancel: cancel,
+		wake: make(chan struct{}, 1), birth: time.Now(), entries: map[key]*entry{}, repairs: map[string]bool{},
+	}
+}
+
+// Stats returns the counters.
+func (b *Inbox) Stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.stats
+	s.Open = len(b.entries)
+	return s
+}
+
+// Wait blocks until the interest is met, Redis knows nothing of it, or ctx ends; then the error is the context's cause. Other
+// errors are ErrClosed, an *UnavailableError, or an error reply of Redis.
+//
+// An ID that was there while it waited and is gone has ended, with the state lost.
+func (b *Inbox) Wait(ctx context.Context, in record.Interest) (record.Answer, error) {
+	if ctx.Err() != nil {
+		return record.Answer{}, context.Cause(ctx)
+	}
+	var answer record.Answer
+	var failure error
+	told := make(chan struct{})
+	stop := b.Watch([]record.Interest{in}, func(_ int, a record.Answer, err error) {
+		answer, failure = a, err
+		close(told)
+	})
+	select {
+	case <-told:
+	case <-ctx.Done():
+		stop()
+		select {
+		case <-told: // both at once: the answer counts
+		default:
+			return record.Answer{}, context.Cause(ctx)
+		}
+	}
+	return answer, failure
+}
+
+// Watch calls told once for each interest, with its place in in; several that have ended already in the order of in. told must not
+// block, nor call the inbox. After stop has returned it is not called any more.
+func (b *Inbox) Watch(in []record.Interest, told func(i int, a record.Answer, err error)) (stop func()) {
+	waiters := make([]waiter, len(in))
+	since := time.Since(b.birth)
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		for i := range in {
+			told(i, record.Answer{}, ErrClosed)
+		}
+		return func() {}
+	}
+	b.start()
+	for i, it := range in {
+		w := &waiters[i]
+		w.after, w.since, w.told, w.place = it.After, since, told, i
+		k := key{it.ID, it.View}
+		e := b.entries[k]
+		if e == nil {
+			e = &entry{key: k}
+			b.entries[k] = e
+		}
+		w.entry = e
+		e.waiters = append(e.waiters, w)
+		b.enqueue(e)
+	}
+	b.mu.Unlock()
+	b.poke()
+	return func() { b.forget(waiters) }
+}
+
+// forget takes waiters back. The lock is held while any of them is told, so none is told after it.
+func (b *Inbox) forget(waiters []waiter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range waiters {
+		b.drop(&waiters[i])
+	}
+}
+
+func (b *Inbox) poke() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// start begins the goroutines with the first interest. The lock is held.
+func (b *Inbox) start() {
+	if b.started {
+		return
+	}
+	b.started = true
+	b.tasks.Go(b.run)
+	b.tasks.Go(b.listen)
+}
+
+// Close ends all awaits with ErrClosed and lets the subscription go. It does not wait longer than a second for a Redis that
+// does not answer.
+func (b *Inbox) Close() error {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return nil
+	}
+	b.closed = true
+	b.cancel()
+	channel := b.channel
+	for _, e := range b.entries {
+		b.tell(e, record.Answer{}, ErrClosed)
+	}
+	b.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if channel != nil {
+			_ = channel.Close()
+		}
+		b.tasks.Wait()
+	}()
+	late := time.NewTimer(closeWithin)
+	defer late.Stop()
+	select {
+	case <-ended:
+	case <-late.C:
+	}
+	return nil
+}

@@ -1,0 +1,153 @@
+package record
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gatherq/gatherq/internal/conn"
+)
+
+// Conflict is what a creation does when the same task is there already.
+type Conflict string
+
+// The policies; with another type or other arguments it is always a conflict.
+const (
+	Return Conflict = "return"
+	Error  Conflict = "error"
+	Rerun  Conflict = "rerun"
+)
+
+// NewTask is a task to create. Names, sizes and durations have been validated.
+type NewTask struct {
+	ID, Type, Queue string
+	Args            []byte // in an envelope
+	Digest          []byte // of type and arguments
+	Options         []byte // opaque here; they come back with the claim
+	Retention       time.Duration
+	MaxPending      time.Duration
+	Delay           time.Duration
+	At, Deadline    time.Time // zero: none
+	OnConflict      Conflict
+	RetryOf         string
+	Nonce           string // of an ID that may be known: this creation, sent again after a lost answer, is not its own conflict
+}
+
+// CreateStatus is what became of a creation.
+type CreateStatus byte
+
+// The answers to a creation.
+const (
+	New          CreateStatus = iota
+	Existing                  // the same task was there, and the policy returns it
+	ConflictID                // the same task was there, and the policy refuses
+	ConflictArgs              // a task with another type or other arguments was there
+)
+
+// Created is the answer to a creation.
+type Created struct {
+	Status CreateStatus
+	Number int64 // of its first delivery
+	Waits  bool  // for its time: nothing to enqueue now
+}
+
+// CreateCall returns the creation as a call for a pipeline.
+func (s *Store) CreateCall(t NewTask) *conn.Call {
+	policy := t.OnConflict
+	if policy == "" {
+		policy = Return
+	}
+	return conn.NewCall(createScript, s.keys.PrefixOf(t.ID), t.ID, t.Type, t.Queue, t.Args, t.Digest, t.Options, Millis(t.Retention),
+		Millis(t.Delay), timeMS(t.At), timeMS(t.Deadline), Millis(t.MaxPending), string(policy), t.RetryOf, t.Nonce)
+}
+
+// ReadCreated reads the answer to CreateCall.
+func ReadCreated(c *conn.Call) (Created, error) {
+	r := NewReply(c.Reply, c.Err)
+	status, number, waits := r.Str(), r.Int(), r.Int()
+	if r.Err != nil {
+		return Created{}, r.Err
+	}
+	st, err := ParseStatus(status)
+	return Created{Status: st, Number: number, Waits: waits == 1}, err
+}
+
+// ParseStatus reads the word that a creating script answers with.
+func ParseStatus(word string) (CreateStatus, error) {
+	switch word {
+	case "new":
+		return New, nil
+	case "existing":
+		return Existing, nil
+	case "conflict":
+		return ConflictID, nil
+	case "different":
+		return ConflictArgs, nil
+	}
+	return 0, fmt.Errorf("create answered %q", word)
+}
+
+// Create stores tasks in one pipeline. The error is the first that concerns all; one task's is in its place of the answers' errors.
+func (s *Store) Create(ctx context.Context, tasks ...NewTask) ([]Created, error) {
+	calls := make([]*conn.Call, len(tasks))
+	for i, t := range tasks {
+		calls[i] = s.CreateCall(t)
+	}
+	if err := s.conn.Do(ctx, calls...); err != nil {
+		return nil, err
+	}
+	out := make([]Created, len(tasks))
+	for i, c := range calls {
+		var err error
+		if out[i], err = ReadCreated(c); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Mark notes that hand-overs have been enqueued. Until then they are handed over again, two seconds after they were due.
+func (s *Store) Mark(ctx context.Context, hs ...HandOver) error {
+	args := map[int][]any{}
+	for _, h := range hs {
+		for _, r := range h.Delivery.Refs {
+			sh := s.keys.Shard(r.ID)
+			args[sh] = append(args[sh], "task", r.ID, r.Number, "")
+		}
+		if t := h.Delivery.Ticket; t != nil {
+			sh := s.keys.Shard(t.Group)
+			args[sh] = append(args[sh], "ticket", t.Group, t.Number, t.Place)
+		}
+	}
+	var calls []*conn.Call
+	for sh, a := range args {
+		for len(a) > 0 {
+			n := min(len(a), 4*500)
+			calls = append(calls, conn.NewCall(markScript, s.keys.Prefix(sh), a[:n]...))
+			a = a[n:]
+		}
+	}
+	return s.do(ctx, calls...)
+}
+
+// do runs calls whose answers say nothing but that they came.
+func (s *Store) do(ctx context.Context, calls ...*conn.Call) error {
+	if err := s.conn.Do(ctx, calls...); err != nil {
+		return err
+	}
+	for _, c := range calls {
+		if c.Err != nil {
+			return c.Err
+		}
+	}
+	return nil
+}
+
+// run runs one script and reads its answer.
+func (s *Store) run(ctx context.Context, sc *conn.Script, prefix string, args ...any) *Reply {
+	c := conn.NewCall(sc, prefix, args...)
+	if err := s.conn.Do(ctx, c); err != nil {
+		return &Reply{Err: err}
+	}
+	return NewReply(c.Reply, c.Err)
+}

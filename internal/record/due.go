@@ -1,0 +1,68 @@
+package record
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// GroupAct is what a group needs of somebody.
+type GroupAct byte
+
+// The acts.
+const (
+	Bind  GroupAct = iota // its producer died while it linked members from elsewhere
+	Sweep                 // it was cancelled or is overdue: what nobody has claimed must end
+)
+
+// GroupDue is a group that needs somebody.
+type GroupDue struct {
+	ID  string
+	Act GroupAct
+}
+
+// Due is the work of a shard whose time has come.
+type Due struct {
+	HandOvers []HandOver
+	Groups    []GroupDue
+	Outbox    bool
+	Next      time.Duration // until the earliest that is left; negative: none
+}
+
+// Due takes up to limit pieces of open work whose time has come, and ends what is overdue. Two callers never get the same.
+func (s *Store) Due(ctx context.Context, shard, limit int) (Due, error) {
+	r := s.run(ctx, dueScript, s.keys.Prefix(shard), limit)
+	next, outbox := r.Int(), r.Int()
+	d := Due{Next: time.Duration(next) * time.Millisecond, Outbox: outbox == 1}
+	if next < 0 {
+		d.Next = -1
+	}
+	for r.More() {
+		a := r.List()
+		switch word := a.Str(); word {
+		case "task":
+			ref := Ref{ID: a.Str(), Number: a.Int()}
+			d.HandOvers = append(d.HandOvers, HandOver{Queue: a.Str(), Delivery: Delivery{Refs: []Ref{ref}}})
+		case "ticket":
+			d.HandOvers = append(d.HandOvers, ReadTicket(a))
+		case "bind":
+			d.Groups = append(d.Groups, GroupDue{ID: a.Str(), Act: Bind})
+		case "sweep":
+			d.Groups = append(d.Groups, GroupDue{ID: a.Str(), Act: Sweep})
+		default:
+			if a.Err == nil {
+				a.Err = fmt.Errorf("due answered %q", word)
+			}
+		}
+		if a.Err != nil {
+			return d, a.Err
+		}
+	}
+	return d, r.Err
+}
+
+// ReadTicket reads a ticket's hand-over as scripts answer it: group, nonce, place, number, queue.
+func ReadTicket(r *Reply) HandOver {
+	t := &Ticket{Group: r.Str(), Nonce: r.Str(), Place: int(r.Int()), Number: r.Int()}
+	return HandOver{Queue: r.Str(), Delivery: Delivery{Ticket: t}}
+}

@@ -1,0 +1,68 @@
+-- What every script needs: time, numbers, packing.
+--
+-- Times are milliseconds of Redis' own clock. Numbers above 2^31 must go through S, since Lua prints them as 1.7e+12.
+local FAR = 9000000000000000
+local HANDOVER = 2000 -- ms after which a hand-over that nobody marked is done again
+local SMALL = 4096    -- bytes of a value that still travels in a notice
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+local function S(n) return string.format('%.0f', n) end
+
+local function num(s) return tonumber(s or '') or 0 end
+
+-- pack writes each string as <length>:<bytes>; unpack_all reads them back.
+local function pack(...)
+  local out = {}
+  for i = 1, select('#', ...) do
+    local s = tostring(select(i, ...))
+    out[i] = #s .. ':' .. s
+  end
+  return table.concat(out)
+end
+
+local function unpack_all(s)
+  local out, at = {}, 1
+  while s and at <= #s do
+    local colon = string.find(s, ':', at, true)
+    local n = tonumber(string.sub(s, at, colon - 1))
+    out[#out + 1] = string.sub(s, colon + 1, colon + n)
+    at = colon + n + 1
+  end
+  return out
+end
+
+-- split cuts at single characters; it keeps empty parts.
+local function split(s, sep)
+  local out, at = {}, 1
+  while true do
+    local i = string.find(s, sep, at, true)
+    if not i then
+      out[#out + 1] = string.sub(s, at)
+      return out
+    end
+    out[#out + 1] = string.sub(s, at, i - 1)
+    at = i + 1
+  end
+end
+
+-- look sets when the shard's open work is looked at again. A new earliest time is told, so that timers can be set anew.
+local function look(id, at)
+  redis.call('ZADD', OPEN, S(at), id)
+  if at < FAR then
+    local head = redis.call('ZRANGE', OPEN, 0, 0)
+    if head[1] == id then redis.call('PUBLISH', C_DUE, S(at)) end
+  end
+end
+
+-- entry is one member's outcome inside a settled range; the Go side is range.go of package group.
+-- kind: v value, e failure, o the outcome of another group, b the items of another group (its ID stands as the value)
+local function entry(index, state, kind, attempt, delivery, started, finished, value, err)
+  return S(index) .. ';' .. state .. ';' .. kind .. ';' .. S(attempt) .. ';' .. S(delivery) .. ';' .. S(started) .. ';' ..
+    S(finished) .. ';' .. #value .. ';' .. #err .. '\n' .. value .. err
+end
+
+local FAILURES = {failed = true, cancelled = true, timed_out = true, crash_loop = true, lost = true, expired = true}

@@ -1,0 +1,68 @@
+-- due looks at the open work whose time has come: hands over what waits for a delivery, ends what is overdue, and names the
+-- groups that need somebody. What it does not finish it moves, so that two callers never get the same thing.
+-- KEYS  1 the shard's prefix; touches open, the records found there, outbox
+-- ARGV  limit
+-- ANSWER {next (ms from now, -1 none), outbox 0|1, {task, id, number, queue | ticket, group, nonce, place, number, queue | bind, group | sweep, group}…}
+local now, outbox, acts = now_ms(), 0, {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0, num(ARGV[1]))) do
+  local place, gid = string.match(id, '^#(%d+):(.*)$')
+  if place then
+    local gk = k_record(gid)
+    local f = redis.call('HMGET', gk, 't' .. place, 'no', 'q')
+    if not f[1] then
+      redis.call('ZREM', OPEN, id)
+    else
+      local p = split(f[1], ';')
+      if p[2] ~= '' or p[5] == '1' then
+        redis.call('ZADD', OPEN, S(FAR), id)
+      else
+        local n = redis.call('HINCRBY', gk, 'tn', 1)
+        redis.call('HSET', gk, 't' .. place, S(n) .. ';;;;0')
+        redis.call('ZADD', OPEN, S(now + HANDOVER), id)
+        acts[#acts + 1] = {'ticket', gid, f[2], place, n, f[3]}
+      end
+    end
+  else
+    local kind = redis.call('HGET', k_record(id), 'k')
+    if kind == 'g' then
+      local g = group_read(id)
+      if g.bs then
+        redis.call('ZREM', OPEN, id)
+      elseif g.bd then
+        redis.call('HSET', k_record(id), 'bd', S(now + HANDOVER))
+        redis.call('ZADD', OPEN, S(now + HANDOVER), id)
+        acts[#acts + 1] = {'bind', id}
+      elseif num(g.dl) > 0 and now >= num(g.dl) or num(g.mp) > 0 and now >= num(g.mp) or g.c then
+        redis.call('ZADD', OPEN, S(now + HANDOVER), id)
+        acts[#acts + 1] = {'sweep', id}
+      else
+        for _, h in ipairs(start_tickets(id, now)) do acts[#acts + 1] = h end
+      end
+    elseif kind == 't' then
+      local t = task_read(id)
+      if FINAL[t.s] then
+        redis.call('ZREM', OPEN, id)
+      elseif t.h then
+        redis.call('ZADD', OPEN, S(FAR), id)
+      else
+        local ended = overdue(id, t, now)
+        if ended then
+          outbox = math.max(outbox, ended)
+        elseif t.s == 'pending' and t.mk == '1' then
+          redis.call('ZADD', OPEN, S(rest(t)), id)
+        else
+          local h = hand_over(id, t, now)
+          acts[#acts + 1] = {'task', h[1], h[2], h[3]}
+        end
+      end
+    else
+      redis.call('ZREM', OPEN, id)
+    end
+  end
+end
+local head = redis.call('ZRANGE', OPEN, 0, 0, 'WITHSCORES')
+local next_in = -1
+if head[2] and tonumber(head[2]) < FAR then next_in = math.max(0, tonumber(head[2]) - now) end
+local answer = {next_in, outbox}
+for _, a in ipairs(acts) do answer[#answer + 1] = a end
+return answer

@@ -1,0 +1,86 @@
+-- A task's record: read it, end it.
+local TASK_FIELDS = {'k', 's', 'n', 'h', 'nc', 'rt', 'w', 'l', 'g', 'gi', 'q', 'dl', 'mp', 'sa', 'c', 'at', 'dg', 'mk', 'du', 'qa', 'cn'}
+
+local FINAL = {succeeded = true, failed = true, cancelled = true, timed_out = true, crash_loop = true, lost = true, expired = true}
+
+local function task_read(id)
+  local v = redis.call('HMGET', k_record(id), unpack(TASK_FIELDS))
+  if not v[1] then return nil end
+  local t = {}
+  for i, name in ipairs(TASK_FIELDS) do t[name] = v[i] or nil end
+  return t
+end
+
+-- hand_over makes the task wait for a delivery under a new number. The answer goes to who enqueues: id, number, queue.
+local function hand_over(id, t, now)
+  local n = redis.call('HINCRBY', k_record(id), 'n', 1)
+  redis.call('HSET', k_record(id), 's', 'pending')
+  redis.call('HDEL', k_record(id), 'h', 'nc', 'mk')
+  look(id, now + HANDOVER)
+  return {id, n, t.q}
+end
+
+-- finish ends a task; everything that ends one comes here. attempt is 1 + charged failures before. Returns 1 when the outbox has news.
+local function finish(id, t, state, value, err, attempt, worker, now)
+  local key = k_record(id)
+  redis.call('ZREM', OPEN, id)
+  if t.h then redis.call('SREM', k_holdings(t.h), id) end
+  if t.g then -- a member that travels alone: its outcome stands in its group
+    local gid, i = t.g, tonumber(t.gi)
+    redis.call('DEL', key)
+    redis.call('HDEL', k_ranges(gid), 'a' .. t.gi)
+    local g = group_read(gid)
+    if map_get(gid, i, 1) ~= ALONE then return 0 end
+    local kind = err == '' and 'v' or 'e'
+    local blob = '1;' .. worker .. ';' .. S(now) .. '\n' ..
+      entry(i, state, kind, attempt, num(t.n), t.sa and num(t.sa) - now or 1, 0, value, err)
+    local fail = FAILURES[state] and {i, state, err} or nil
+    return record_members(gid, g, {{i, 1}}, {[state] = 1}, blob, fail, now)
+  end
+  redis.call('HSET', key, 's', state, 'fa', S(now), 'v', value, 'e', err, 'at', S(attempt - 1), 'wk', worker, 'ln', t.n or '0')
+  redis.call('HDEL', key, 'h', 'mk', 'w', 'l')
+  if state == 'succeeded' then redis.call('HDEL', key, 'a') end
+  redis.call('PEXPIRE', key, t.rt)
+  redis.call('SET', k_tomb(id), pack(t.dg or '', t.n or '0', state, 't'), 'PX', S(2 * num(t.rt)))
+  if t.w and t.w ~= '' then
+    local message
+    if #value + #err <= SMALL then
+      local f = redis.call('HMGET', key, 'ty', 'qa', 'sa')
+      message = pack('t', id, state, value, err, S(attempt), t.n or '0', worker, f[1] or '', f[2] or '', f[3] or '', S(now))
+    else
+      message = pack('t', id)
+    end
+    notify(t.w, function() return true end, function() return message end)
+  end
+  if t.l then
+    to_outbox('t', id, now, state, value, err, t.l)
+    return 1
+  end
+  return 0
+end
+
+local function failure(kind, message)
+  -- messages made here are plain ASCII without quotes; users' texts come encoded from Go
+  return '{"k":"' .. kind .. '","m":"' .. message .. '"}'
+end
+
+-- overdue ends a task that did not start in time, or whose deadline passed while nothing ran it; nil when it is not overdue.
+local function overdue(id, t, now)
+  if t.h or FINAL[t.s] then return nil end
+  local late
+  if t.dl and num(t.dl) > 0 and now >= num(t.dl) then
+    late = 'the deadline has passed'
+  elseif not t.sa and num(t.mp) > 0 and now >= num(t.mp) then
+    late = 'not started within max-pending'
+  end
+  if not late then return nil end
+  return finish(id, t, 'timed_out', '', failure('deadline', late), num(t.at) + 1, '', now)
+end
+
+-- rest is when a task that waits for its delivery is looked at if nothing happens.
+local function rest(t)
+  local at = FAR
+  if num(t.dl) > 0 then at = math.min(at, num(t.dl)) end
+  if not t.sa and num(t.mp) > 0 then at = math.min(at, num(t.mp)) end
+  return at
+end

@@ -1,0 +1,20 @@
+-- start_tickets makes a group's tickets when its time has come: on creation, or when a delay is over.
+local function start_tickets(gid, now)
+  local gk = k_record(gid)
+  local f = redis.call('HMGET', gk, 'T', 'no', 'q', 'dl', 'mp', 'lt', 'ts')
+  local acts = {}
+  local at = FAR
+  if num(f[4]) > 0 then at = math.min(at, num(f[4])) end
+  if num(f[5]) > 0 then at = math.min(at, num(f[5])) end
+  redis.call('ZADD', OPEN, S(at), gid)
+  if f[7] then return acts end -- started before
+  redis.call('HSET', gk, 'ts', '1', 's', 'pending')
+  for k = 0, num(f[1]) - 1 do
+    local n = redis.call('HINCRBY', gk, 'tn', 1)
+    redis.call('HSET', gk, 't' .. k, S(n) .. ';;;;0')
+    redis.call('ZADD', OPEN, S(now + HANDOVER), '#' .. k .. ':' .. gid)
+    acts[#acts + 1] = {'ticket', gid, f[2], S(k), n, f[3]}
+  end
+  redis.call('HSET', gk, 'lt', S(#acts))
+  return acts
+end

@@ -1,0 +1,31 @@
+-- Who waits for a record: its field w, entries "inbox,view,after,since;". Each is told once.
+
+-- notify tells those entries for which fires(view, after) holds, and returns what is left of w.
+local function notify(w, fires, message)
+  local keep = {}
+  for e in string.gmatch(w or '', '[^;]+') do
+    local inbox, view, after = string.match(e, '^([^,]*),([^,]*),([^,]*),')
+    if inbox and fires(view, tonumber(after)) then
+      redis.call('PUBLISH', c_inbox(inbox), message(view))
+    else
+      keep[#keep + 1] = e .. ';'
+    end
+  end
+  return table.concat(keep)
+end
+
+-- register adds or renews an entry and drops those that nobody renewed for two minutes; nil where nothing changes.
+local function register(w, inbox, view, after, now)
+  local keep, sec, found = {}, math.floor(now / 1000), false
+  for e in string.gmatch(w or '', '[^;]+') do
+    local i, v, a, since = string.match(e, '^([^,]*),([^,]*),([^,]*),(.*)$')
+    if i == inbox and v == view then
+      if a == S(after) and sec - num(since) < 30 then return nil end
+      found = true
+    elseif i and sec - num(since) < 120 then
+      keep[#keep + 1] = e .. ';'
+    end
+  end
+  keep[#keep + 1] = inbox .. ',' .. view .. ',' .. S(after) .. ',' .. S(sec) .. ';'
+  return table.concat(keep)
+end

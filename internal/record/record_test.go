@@ -1,0 +1,356 @@
+package record_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"github.com/gatherq/gatherq/integration/redistest"
+	"github.com/gatherq/gatherq/internal/conn"
+	"github.com/gatherq/gatherq/internal/group"
+	"github.com/gatherq/gatherq/internal/keys"
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+func each(t *testing.T, test func(t *testing.T, s *record.Store, rdb *redis.Client)) {
+	t.Helper()
+	for name, start := range map[string]func(testing.TB) *redistest.Server{
+		"embedded":     redistest.Embedded,
+		"redis-server": func(t testing.TB) *redistest.Server { return redistest.Local(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb := start(t).Client(t)
+			test(t, record.NewStore(conn.New(rdb, slog.New(slog.DiscardHandler)), keys.New("ns", 1)), rdb)
+		})
+	}
+}
+
+func task(id string) record.NewTask {
+	return record.NewTask{ID: id, Type: "echo", Queue: "default", Args: record.Wrap([]byte(`[1]`)), Digest: []byte("0123456789abcdef"),
+		Options: []byte(`{"r":3}`), Retention: time.Hour, MaxPending: time.Hour}
+}
+
+func one[T any](t *testing.T, list []T, err error) T {
+	t.Helper()
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v %v", list, err)
+	}
+	return list[0]
+}
+
+func TestDecision44_CreateTable(t *testing.T) {
+	each(t, func(t *testing.T, s *record.Store, _ *redis.Client) {
+		ctx := t.Context()
+		create := func(nt record.NewTask) record.CreateStatus {
+			t.Helper()
+			out, err := s.Create(ctx, nt)
+			return one(t, out, err).Status
+		}
+		other := task("a")
+		other.Digest = []byte("another digest !")
+		refuse, rerun := task("a"), task("a")
+		refuse.OnConflict, rerun.OnConflict = record.Error, record.Rerun
+		for i, step := range []struct {
+			task record.NewTask
+			want record.CreateStatus
+		}{{task("a"), record.New}, {task("a"), record.Existing}, {refuse, record.ConflictID}, {other, record.ConflictArgs}, {rerun, record.Existing}} {
+			if got := create(step.task); got != step.want {
+				t.Fatalf("step %d: %v, want %v", i, got, step.want)
+			}
+		}
+		if _, err := s.Cancel(ctx, "a", &record.Failure{Kind: "cancelled"}); err != nil {
+			t.Fatal(err)
+		}
+		if got := create(task("a")); got != record.Existing {
+			t.Fatal(got)
+		}
+		if got := create(rerun); got != record.New {
+			t.Fatal(got)
+		}
+		out, err := s.Claim(ctx, "w", "n", record.Ref{ID: "a", Number: 1})
+		if c := one(t, out, err); c.Status != record.Stale {
+			t.Fatalf("the delivery of the run before speaks for the new one: %+v", c)
+		}
+	})
+}
+
+func TestDecision08_TombstoneAndSize(t *testing.T) {
+	each(t, func(t *testing.T, s *record.Store, rdb *redis.Client) {
+		ctx := t.Context()
+		nt := task("a")
+		nt.Retention = time.Second
+		if _, err := s.Create(ctx, nt); err != nil {
+			t.Fatal(err)
+		}
+		if ttl := rdb.PTTL(ctx, s.Keys().Record("a")).Val(); ttl != -1 {
+			t.Fatalf("an open record has a TTL: %v", ttl)
+		}
+		if r, err := s.Cancel(ctx, "a", &record.Failure{Kind: "cancelled", Message: "no"}); err != nil || !r.Accepted || r.State != record.Cancelled {
+			t.Fatalf("%+v %v", r, err)
+		}
+		if n := rdb.StrLen(ctx, s.Keys().Tombstone("a")).Val(); n == 0 || n > 100 {
+			t.Fatalf("a tombstone of %d bytes", n)
+		}
+		poll(t, func() bool {
+			in, err := s.Look(ctx, "a")
+			return err == nil && in.State == record.Expired
+		})
+		as, err := s.Watch(ctx, "", []record.Interest{{ID: "a", View: record.Whole}})
+		if a := one(t, as, err); a.Status != record.IsExpired {
+			t.Fatalf("%+v", a)
+		}
+		poll(t, func() bool { return rdb.DBSize(ctx).Val() == 0 })
+	})
+}
+
+// poll waits for a state that Redis' own clock brings about.
+func poll(t *testing.T, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(15 * time.Second); !done(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatal("it does not come")
+		}
+	}
+}
+
+func TestNoticesAndLateWatch(t *testing.T) {
+	each(t, func(t *testing.T, s *record.Store, rdb *redis.Client) {
+		ctx := t.Context()
+		sub := rdb.Subscribe(ctx, s.Keys().Inbox("me"))
+		defer sub.Close()
+		if _, err := sub.Receive(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Create(ctx, task("a")); err != nil {
+			t.Fatal(err)
+		}
+		as, err := s.Watch(ctx, "me", []record.Interest{{ID: "a", View: record.Whole}})
+		if a := one(t, as, err); a.Status != record.Waiting || a.Outcome.State != record.Pending {
+			t.Fatalf("%+v", a)
+		}
+		ref := record.Ref{ID: "a", Number: 1}
+		cs, err := s.Claim(ctx, "w", "n", ref)
+		one(t, cs, err)
+		value := record.Wrap([]byte(`{"a":[],"n":9007199254740993}`))
+		if st, err := s.Settle(ctx, "w", ref, record.Outcome{State: record.Succeeded, Value: value, Attempt: 1}); err != nil || !st.Applied {
+			t.Fatalf("%+v %v", st, err)
+		}
+		msg, err := sub.ReceiveMessage(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := record.ParseNotice([]byte(msg.Payload))
+		if err != nil || n.Kind != 't' || n.ID != "a" || n.Outcome == nil || string(n.Outcome.Value) != string(value) || n.Outcome.Worker != "w" {
+			t.Fatalf("%+v %v", n, err)
+		}
+		as, err = s.Watch(ctx, "me", []record.Interest{{ID: "a", View: record.Whole}})
+		if a := one(t, as, err); a.Status != record.HasEnded || string(a.Outcome.Value) != string(value) || a.Outcome.Type != "echo" {
+			t.Fatalf("%+v", a)
+		}
+	})
+}
+
+func TestDecision08_NotStartedInTime(t *testing.T) {
+	each(t, func(t *testing.T, s *record.Store, _ *redis.Client) {
+		nt := task("a")
+		nt.MaxPending = time.Millisecond
+		if _, err := s.Create(t.Context(), nt); err != nil {
+			t.Fatal(err)
+		}
+		poll(t, func() bool {
+			as, err := s.Watch(t.Context(), "", []record.Interest{{ID: "a", View: record.Whole}})
+			a := one(t, as, err)
+			return a.Status == record.HasEnded && a.Outcome.State == record.TimedOut && a.Outcome.Failure.Kind == "deadline" && !a.Outcome.Started
+		})
+	})
+}
+
+// model is what one task must look like, in Go.
+type model struct {
+	exists, cancelled bool
+	state             record.State
+	number            int64
+	holder, nonce     string
+	failures          int
+}
+
+// The state machine against the scripts: every change names a number and a holder, right or wrong, and only the right one counts.
+func TestDecision02_RecordIsTheModel(t *testing.T) {
+	each(t, func(t *testing.T, s *record.Store, _ *redis.Client) {
+		rapid.Check(t, func(rt *rapid.T) {
+			ctx := context.Background()
+			id := "m-" + uuid.NewString()
+			m := model{}
+			number := rapid.Int64Range(-1, 1)
+			worker := rapid.SampledFrom([]string{"w1", "w2"})
+			check := func(op string, got, want bool, err error) {
+				if err != nil || got != want {
+					rt.Fatalf("%s: %v, want %v (%v); model %+v", op, got, want, err, m)
+				}
+			}
+			rt.Repeat(map[string]func(*rapid.T){
+				"create": func(rt *rapid.T) {
+					out, err := s.Create(ctx, task(id))
+					if err != nil {
+						rt.Fatal(err)
+					}
+					check("create", out[0].Status == record.New, !m.exists, nil)
+					if !m.exists {
+						m = model{exists: true, state: record.Pending, number: 1}
+					}
+				},
+				"claim": func(rt *rapid.T) {
+					w, nonce, n := worker.Draw(rt, "w"), rapid.SampledFrom([]string{"n1", "n2"}).Draw(rt, "nonce"), m.number+number.Draw(rt, "n")
+					out, err := s.Claim(ctx, w, nonce, record.Ref{ID: id, Number: n})
+					if err != nil {
+						rt.Fatal(err)
+					}
+					fresh := m.state == record.Pending && m.holder == ""
+					same := m.state == record.Running && m.holder == w && m.nonce == nonce
+					want := m.exists && n == m.number && (fresh || same)
+					check("claim", out[0].Status == record.Claimed, want, nil)
+					if want {
+						m.state, m.holder, m.nonce = record.Running, w, nonce
+						if out[0].Attempt != m.failures+1 || out[0].Cancelled != m.cancelled {
+							rt.Fatalf("%+v, model %+v", out[0], m)
+						}
+					}
+				},
+				"settle": func(rt *rapid.T) {
+					w, n := worker.Draw(rt, "w"), m.number+number.Draw(rt, "n")
+					st, err := s.Settle(ctx, w, record.Ref{ID: id, Number: n}, record.Outcome{State: record.Succeeded, Value: record.Wrap([]byte("1")), Attempt: m.failures + 1})
+					again := m.state == record.Succeeded && m.number == n && m.holder == w
+					want := m.state == record.Running && m.number == n && m.holder == w
+					check("settle", st.Applied, want || again, err)
+					if want {
+						m.state = record.Succeeded
+					}
+				},
+				"retry": func(rt *rapid.T) {
+					w, n := worker.Draw(rt, "w"), m.number+number.Draw(rt, "n")
+					before := m.state
+					st, err := s.Retry(ctx, w, record.Ref{ID: id, Number: n}, &record.Failure{Kind: "error", Message: "again"}, time.Hour)
+					again := before == record.Retrying && m.number == n && m.nonce == "retried by "+w
+					want := before == record.Running && m.number == n && m.holder == w
+					check("retry", st.Applied, want || again, err)
+					if want && m.cancelled {
+						m.state = record.Failed
+					} else if want {
+						m.state, m.holder, m.nonce = record.Retrying, "", "retried by "+w
+						m.failures++
+					}
+				},
+				"giveback": func(rt *rapid.T) {
+					w, n := worker.Draw(rt, "w"), m.number+number.Draw(rt, "n")
+					st, err := s.GiveBack(ctx, w, record.Ref{ID: id, Number: n}, 0, false)
+					want := m.state == record.Running && m.number == n && m.holder == w
+					check("giveback", st.Applied, want, err)
+					if want && m.cancelled {
+						m.state, m.holder = record.Cancelled, ""
+					} else if want {
+						m.state, m.holder = record.Pending, ""
+						m.number++
+						if st.HandOver == nil || st.HandOver.Delivery.Refs[0].Number != m.number {
+							rt.Fatalf("%+v, model %+v", st.HandOver, m)
+						}
+					}
+				},
+				"cancel": func(rt *rapid.T) {
+					r, err := s.Cancel(ctx, id, &record.Failure{Kind: "cancelled", Message: "enough"})
+					check("cancel", r.Accepted, m.exists && !m.state.Final(), err)
+					if m.exists && !m.state.Final() {
+						m.cancelled = true
+						if m.holder == "" {
+							m.state = record.Cancelled
+						}
+					}
+				},
+				"": func(rt *rapid.T) {
+					in, err := s.Look(ctx, id)
+					if err != nil {
+						rt.Fatal(err)
+					}
+					want := m.state
+					if want == record.Running && m.cancelled {
+						want = record.Cancelling
+					}
+					if in.State != want {
+						rt.Fatalf("record is %q, model %+v", in.State, m)
+					}
+				},
+			})
+		})
+	})
+}
+
+func TestScriptsHaveHeaders(t *testing.T) {
+	for _, sc := range append(record.Scripts(), group.Scripts()...) {
+		if !strings.Contains(sc.Src, "\n-- KEYS ") || !strings.Contains(sc.Src, "\n-- ARGV ") || !strings.Contains(sc.Src, "\n-- ANSWER ") {
+			t.Errorf("%s: its header must name KEYS, ARGV and ANSWER", sc.Name)
+		}
+		if strings.Contains(sc.Src, "cjson") || strings.Contains(sc.Src, "cmsgpack") {
+			t.Errorf("%s: users' values are opaque to scripts (decision 10)", sc.Name)
+		}
+	}
+}
+
+func FuzzDecodeRange(f *testing.F) {
+	f.Add([]byte("0\n" + string(record.EncodeRange("w", time.UnixMilli(1000), []record.Outcome{{Index: 3, State: record.Succeeded, Value: []byte("\x001\n;"), Attempt: 1}}))))
+	f.Add([]byte("5\n1;w;12\n0;failed;e;1;1;1;0;0;9\n{\"k\":\"x\"}"))
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = record.DecodeRange("g", b) })
+}
+
+func FuzzParseNotice(f *testing.F) {
+	f.Add([]byte("1:t1:a"))
+	f.Add([]byte("1:p1:g2:17"))
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = record.ParseNotice(b) })
+}
+
+func TestRangeRoundTrip(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		base := time.UnixMilli(rapid.Int64Range(1<<20, 1<<41).Draw(rt, "base")).UTC()
+		var outs []record.Outcome
+		for i := range rapid.IntRange(1, 5).Draw(rt, "n") {
+			o := record.Outcome{Index: i * 7, State: record.Succeeded, Attempt: i + 1, Delivery: int64(i), FinishedAt: base.Add(-time.Duration(i) * time.Millisecond)}
+			if rapid.Bool().Draw(rt, "started") {
+				o.Started, o.StartedAt = true, o.FinishedAt.Add(-time.Second)
+			}
+			switch rapid.IntRange(0, 3).Draw(rt, "kind") {
+			case 0:
+				o.Value = record.Wrap(rapid.SliceOf(rapid.Byte()).Draw(rt, "value"))
+			case 1:
+				o.State, o.Failure = record.Failed, &record.Failure{Kind: "error", Message: rapid.String().Draw(rt, "m"), Codes: []string{"a"}}
+			case 2:
+				o.Link = "g2"
+			default:
+				o.Link, o.LinkSettled = "g3", true
+			}
+			outs = append(outs, o)
+		}
+		got, err := record.DecodeRange("g", append([]byte("10\n"), record.EncodeRange("w", base, outs)...))
+		if err != nil || len(got) != len(outs) {
+			rt.Fatal(got, err)
+		}
+		for i, o := range got {
+			w := outs[i]
+			w.Group, w.ID, w.Order, w.Worker = "g", fmt.Sprintf("g:%d", w.Index), 11+i, "w"
+			if fmt.Sprintf("%+v %+v", o, o.Failure) != fmt.Sprintf("%+v %+v", w, w.Failure) && strings.ToValidUTF8(fmt.Sprint(w.Failure), "") == fmt.Sprint(w.Failure) {
+				a, b := o, w
+				a.Failure, b.Failure = nil, nil
+				if fmt.Sprintf("%+v", a) != fmt.Sprintf("%+v", b) {
+					rt.Fatalf("got  %+v\nwant %+v", a, b)
+				}
+			}
+		}
+	})
+}

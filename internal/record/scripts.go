@@ -1,0 +1,50 @@
+package record
+
+import (
+	"embed"
+
+	"github.com/gatherq/gatherq/internal/conn"
+)
+
+//go:embed lua/*.lua
+var files embed.FS
+
+// Fragment returns a part that scripts are put together from. Package group builds on the same parts.
+func Fragment(name string) string {
+	b, err := files.ReadFile("lua/" + name + ".lua")
+	if err != nil {
+		panic("record: no fragment " + name)
+	}
+	return string(b)
+}
+
+func script(name string, parts ...string) *conn.Script {
+	src := []string{Fragment("base"), Fragment("watchers"), Fragment("members"), Fragment("task")}
+	for _, p := range parts {
+		src = append(src, Fragment(p))
+	}
+	return conn.NewScript(name, append(src, Fragment(name))...)
+}
+
+var (
+	createScript   = script("create")
+	claimScript    = script("claim")
+	settleScript   = script("settle")
+	retryScript    = script("retry")
+	givebackScript = script("giveback")
+	cancelScript   = script("cancel")
+	dueScript      = script("due", "tickets")
+	markScript     = script("mark")
+	watchScript    = script("watch")
+	flagsScript    = script("flags")
+	linkScript     = script("link")
+	infoScript     = script("info")
+	outboxScript   = script("outbox")
+	toldScript     = script("told")
+)
+
+// Scripts are all scripts of this package, for the tests and for who must load or allow them.
+func Scripts() []*conn.Script {
+	return []*conn.Script{createScript, claimScript, settleScript, retryScript, givebackScript, cancelScript, dueScript, markScript,
+		watchScript, flagsScript, linkScript, infoScript, outboxScript, toldScript}
+}

@@ -1,0 +1,210 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+// deliverPatience is how long a delivery waits here for a slot where the gate's is on loan; then others may have it.
+const deliverPatience = 20 * time.Millisecond
+
+// Deliver takes a message of the carrier's and, unless it panics, the slot that the gate holds for it. It returns once what the message names is claimed and
+// runs, or is not ours to run: then the carrier acknowledges. A message of a newer version panics, so that it comes again, to a
+// newer worker perhaps. The handlers run on after Deliver returned.
+func (w *Worker) Deliver(queue string, message []byte) {
+	d, err := record.DecodeDelivery(message)
+	if _, newer := errors.AsType[*record.VersionError](err); newer {
+		panic(err)
+	}
+	slot := w.cfg.Slots.Gate().Claim()
+	if err != nil {
+		w.cfg.Log.Error("a message that is no delivery is dropped", "queue", queue, "err", err)
+		w.freeSlots(slot, 1)
+		return
+	}
+	if !w.enter() {
+		w.freeSlots(slot, 1)
+		w.handBack(queue, d)
+		return
+	}
+	if !slot {
+		wait, stop := context.WithTimeout(w.pull, deliverPatience)
+		err := w.cfg.Slots.Acquire(wait)
+		stop()
+		if err != nil {
+			w.wg.Done()
+			w.handBack(queue, d)
+			return
+		}
+	}
+	if d.Ticket != nil {
+		claimed := make(chan struct{})
+		p := &pump{w: w, ticket: *d.Ticket, queue: queue, claimed: claimed}
+		go func() {
+			defer w.wg.Done()
+			p.run()
+		}()
+		<-claimed
+		return
+	}
+	defer w.wg.Done()
+	w.deliverTasks(queue, d.Refs)
+}
+
+// deliverTasks claims tasks and runs each in a slot of its own, of which one is in hand. Those that there is no slot for go back
+// in one delivery.
+func (w *Worker) deliverTasks(queue string, refs []record.Ref) {
+	slots := 1
+	for slots < len(refs) && w.cfg.Slots.TryAcquire() {
+		slots++
+	}
+	if slots < len(refs) {
+		// Unclaimed, so their numbers stay current; should both this and the old delivery come, the second claim drops it.
+		w.handBack(queue, record.Delivery{Refs: refs[slots:]})
+	}
+	refs = refs[:slots]
+	var claims []record.Claim
+	nonce := rand.Text()
+	if err := w.tell("claim", refs[0].ID, func(ctx context.Context) (err error) {
+		claims, err = w.cfg.Records.Claim(ctx, w.cfg.ID, nonce, refs...)
+		return err
+	}); err != nil {
+		w.cfg.Log.Error("tasks could not be claimed", "queue", queue, "task_id", refs[0].ID, "tasks", len(refs), "err", err)
+	}
+	for _, c := range claims {
+		if w.startTask(queue, c) {
+			slots--
+		}
+	}
+	w.freeSlots(true, slots)
+}
+
+func (w *Worker) freeSlots(held bool, n int) {
+	for range n {
+		if held {
+			w.cfg.Slots.Release()
+		}
+	}
+}
+
+// handBack enqueues what nobody has claimed again, as it was. It repeats that until Redis answers or the worker's life ends: the
+// message that it came with is not acknowledged before.
+func (w *Worker) handBack(queue string, d record.Delivery) {
+	if err := w.tell("hand back", queue, func(ctx context.Context) error {
+		return w.cfg.Carrier.HandBack(ctx, record.HandOver{Queue: queue, Delivery: d})
+	}); err != nil {
+		w.cfg.Log.Error("a delivery could not be handed back", "queue", queue, "err", err)
+	}
+}
+
+// startTask runs a claimed task in a slot that it takes over; false if it needs none.
+func (w *Worker) startTask(queue string, c record.Claim) bool {
+	if c.Status != record.Claimed {
+		if c.Outbox {
+			w.cfg.Outbox(c.ID)
+		}
+		w.cfg.Log.Debug("delivery dropped", "task_id", c.ID, "queue", queue, "why", c.Status)
+		return false
+	}
+	handler, args, ok := w.lookup(c.Type, c.Args)
+	if !ok {
+		w.wg.Go(func() { w.unknown(c) })
+		return false
+	}
+	r := &run{
+		w: w, number: c.Number, options: w.options(c.Options), handler: handler,
+		cancelled: c.Cancelled, reason: c.Reason,
+		finish: w.finishTask,
+		job: Job{
+			ID: c.ID, Type: c.Type, Queue: c.Queue, Attempt: c.Attempt, Delivery: c.Number, Crashes: c.Crashes,
+			Group: c.Group, Index: c.Index, QueuedAt: c.QueuedAt, Deadline: c.Deadline, Args: args,
+		},
+	}
+	w.wg.Add(1) // until the record knows how it ended
+	go func() {
+		defer w.cfg.Slots.Release() // deferred: the handler may call Goexit
+		r.exec()
+	}()
+	return true
+}
+
+// lookup returns the handler of a type and the arguments out of their envelope; false if this worker lacks the type, or is
+// older than the envelope.
+func (w *Worker) lookup(typ string, args []byte) (Handler, []byte, bool) {
+	h, ok := w.cfg.Handlers[typ]
+	if !ok {
+		return nil, nil, false
+	}
+	args, ok = record.Unwrap(args)
+	return h, args, ok
+}
+
+// finishTask tells the record how a task's run ended.
+func (w *Worker) finishTask(v verdict, r *run) {
+	go func() {
+		defer w.wg.Done()
+		defer w.runs.remove(r)
+		ref := record.Ref{ID: r.job.ID, Number: r.number}
+		w.finish(ref, v, func(ctx context.Context) (record.Settled, error) {
+			switch v.act {
+			case actRetry:
+				return w.cfg.Records.Retry(ctx, w.cfg.ID, ref, v.failure, v.delay)
+			case actGiveBack:
+				return w.cfg.Records.GiveBack(ctx, w.cfg.ID, ref, v.delay, false)
+			default:
+				return w.cfg.Records.Settle(ctx, w.cfg.ID, ref, record.Outcome{
+					State: v.state, Value: v.value, Failure: v.failure, Attempt: r.job.Attempt})
+			}
+		})
+	}()
+}
+
+// finish tells one verdict, counts it and follows it up.
+func (w *Worker) finish(ref record.Ref, v verdict, call func(ctx context.Context) (record.Settled, error)) {
+	if v.act == actDrop {
+		w.count.fenced.Add(1)
+		return
+	}
+	s, applied := w.change("settle", ref, 1, call)
+	if applied && v.act == actSettle {
+		w.counted(v.state)
+	}
+	w.follow(ref.ID, s)
+}
+
+// change tells the record about n tasks that this worker holds; false if that did not count.
+func (w *Worker) change(what string, ref record.Ref, n int, call func(ctx context.Context) (record.Settled, error)) (s record.Settled, applied bool) {
+	tries := 0
+	if err := w.tell(what, ref.ID, func(ctx context.Context) (err error) {
+		tries++
+		s, err = call(ctx)
+		return err
+	}); err != nil {
+		w.cfg.Log.Error("the end of a run could not be told", "op", what, "task_id", ref.ID, "err", err)
+		return s, false
+	}
+	if s.Applied {
+		return s, true
+	}
+	if tries > 1 {
+		return s, true // the first try had arrived, only its answer was lost; what it left to do, the fleet finds
+	}
+	w.count.fenced.Add(uint64(n)) //nolint:gosec // a count
+	w.cfg.Log.Warn("fenced: it is in other hands or has ended", "op", what, "task_id", ref.ID, "delivery", ref.Number)
+	return s, false
+}
+
+func (w *Worker) counted(s record.State) {
+	switch s {
+	case record.Succeeded:
+		w.count.succeeded.Add(1)
+	case record.Cancelled:
+		w.count.cancelled.Add(1)
+	default:
+		w.count.failed.Add(1)
+	}
+}

@@ -1,0 +1,75 @@
+package worker
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	drainMoment = time.Second     // for handlers to notice that their context has ended
+	lastWord    = 5 * time.Second // for telling Redis what is given back
+)
+
+// Stop takes nothing new from here on: pumps pass their tickets on and return members that have not started; a delivery
+// that still comes is handed back. It does not wait.
+func (w *Worker) Stop() {
+	w.closed.Lock()
+	defer w.closed.Unlock()
+	w.stop()
+}
+
+// Abort makes Drain, running or to come, give everything back at once. It does not wait.
+func (w *Worker) Abort() { w.once.Do(func() { close(w.aborts) }) }
+
+// Drain stops, lets running handlers go on for the configured time, then ends their contexts and gives back what does not
+// end, nothing charged. It returns nil when every task that the worker held has ended or is delivered again; an error says
+// how many could not be told so, or were cut short by Abort. Handlers that ignore the end of their context run on.
+func (w *Worker) Drain() error {
+	w.Stop()
+	defer w.kill()
+	quiet := make(chan struct{})
+	go func() {
+		defer close(quiet)
+		w.wg.Wait()
+	}()
+	patience := time.NewTimer(w.cfg.Drain)
+	defer patience.Stop()
+	aborted := false
+	select {
+	case <-quiet:
+		return nil
+	case <-patience.C:
+	case <-w.aborts:
+		aborted = true
+	}
+	left := w.runs.list(true)
+	w.cfg.Log.Info("draining: contexts of running handlers end", "running", len(left), "aborted", aborted)
+	for _, r := range left {
+		r.drain()
+	}
+	if !aborted {
+		moment := time.NewTimer(drainMoment)
+		defer moment.Stop()
+		select {
+		case <-quiet:
+			return nil
+		case <-moment.C:
+		case <-w.aborts:
+			aborted = true
+		}
+	}
+	for _, r := range w.runs.list(true) {
+		r.giveBack()
+	}
+	word := time.NewTimer(lastWord)
+	defer word.Stop()
+	select {
+	case <-quiet:
+	case <-word.C:
+		return fmt.Errorf("worker: redis was not told about %d deliveries; they are delivered again when this worker is declared dead", w.runs.size())
+	}
+	if aborted {
+		return fmt.Errorf("worker: aborted, %d running tasks were given back", len(left))
+	}
+	return nil
+}

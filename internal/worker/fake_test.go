@@ -1,0 +1,257 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatherq/gatherq/internal/conn"
+	"github.com/gatherq/gatherq/internal/group"
+	"github.com/gatherq/gatherq/internal/keys"
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+// told is one thing that the fleet was told about a task.
+type told struct {
+	what    string // settle, retry, giveback, leave, return, pass, hand over, hand back
+	id      string
+	out     record.Outcome
+	failure *record.Failure
+	delay   time.Duration
+	unknown bool
+	indexes []int
+	refs    []record.Ref
+	at      time.Time
+}
+
+// fakeFleet is records, groups and carrier that remember what they are told.
+type fakeFleet struct {
+	mu      sync.Mutex
+	told    []told
+	claims  map[string]record.Claim
+	nonces  []string
+	silent  int  // so many calls are not answered, though done
+	fenced  bool // nothing is applied
+	flags   []record.Flag
+	known   bool
+	waiting bool
+
+	members []group.RangeMember // of the one group; those before cursor are taken
+	cursor  int
+	notYet  int
+	ranges  int64
+	sizes   []int
+	rflags  map[int64]group.RangeFlag
+}
+
+func (f *fakeFleet) note(t told) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t.at = time.Now()
+	f.told = append(f.told, t)
+	return f.answer()
+}
+
+func (f *fakeFleet) answer() error {
+	if f.silent > 0 {
+		f.silent--
+		return &conn.Error{Doubt: true, Err: errors.New("silence")}
+	}
+	return nil
+}
+
+func (f *fakeFleet) settled(t told) (record.Settled, error) {
+	err := f.note(t)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return record.Settled{Applied: !f.fenced}, err
+}
+
+func (f *fakeFleet) list(what string) (out []told) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range f.told {
+		if t.what == what {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func (f *fakeFleet) Claim(_ context.Context, _, nonce string, refs ...record.Ref) ([]record.Claim, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.nonces = append(f.nonces, nonce)
+	out := make([]record.Claim, len(refs))
+	for i, r := range refs {
+		c, ok := f.claims[r.ID]
+		if !ok {
+			c.Status = record.Gone
+		}
+		c.Ref = r
+		out[i] = c
+	}
+	return out, f.answer()
+}
+
+func (f *fakeFleet) Settle(_ context.Context, _ string, ref record.Ref, out record.Outcome) (record.Settled, error) {
+	return f.settled(told{what: "settle", id: ref.ID, out: out, failure: out.Failure})
+}
+
+func (f *fakeFleet) Retry(_ context.Context, _ string, ref record.Ref, x *record.Failure, d time.Duration) (record.Settled, error) {
+	return f.settled(told{what: "retry", id: ref.ID, failure: x, delay: d})
+}
+
+func (f *fakeFleet) GiveBack(_ context.Context, _ string, ref record.Ref, d time.Duration, unknown bool) (record.Settled, error) {
+	return f.settled(told{what: "giveback", id: ref.ID, delay: d, unknown: unknown})
+}
+
+func (f *fakeFleet) Flags(context.Context, string, ...record.Ref) ([]record.Flag, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.flags, nil
+}
+
+// fakeGroups is the group side, whose Flags has another signature.
+type fakeGroups struct{ *fakeFleet }
+
+func (g fakeGroups) Pull(_ context.Context, _ string, t record.Ticket, _ string, want int) (group.Pull, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.notYet > 0 {
+		g.notYet--
+		return group.Pull{Status: group.NotYet}, nil
+	}
+	n := min(want, len(g.members)-g.cursor)
+	if n == 0 {
+		return group.Pull{Status: group.Empty}, nil
+	}
+	g.ranges++
+	g.sizes = append(g.sizes, n)
+	r := &group.Range{
+		Group: t.Group, ID: g.ranges, From: g.cursor, To: g.cursor + n, Number: 1, Queue: "q",
+		Members: slices.Clone(g.members[g.cursor : g.cursor+n]),
+	}
+	g.cursor += n
+	return group.Pull{Status: group.GotRange, Range: r}, nil
+}
+
+func (g fakeGroups) SettleRange(_ context.Context, _ string, r *group.Range, outs []record.Outcome) (record.Settled, error) {
+	var err error
+	for _, o := range outs {
+		err = errors.Join(err, g.note(told{what: "settle", id: keys.Member(r.Group, o.Index), out: o, failure: o.Failure}))
+	}
+	return record.Settled{Applied: true}, err
+}
+
+func (g fakeGroups) Leave(_ context.Context, _ string, r *group.Range, i int, x *record.Failure, d time.Duration) (record.Settled, error) {
+	return g.settled(told{what: "leave", id: keys.Member(r.Group, i), failure: x, delay: d})
+}
+
+func (g fakeGroups) ReturnRange(_ context.Context, _ string, r *group.Range, indexes []int) (record.Settled, error) {
+	return g.settled(told{what: "return", id: r.Group, indexes: indexes})
+}
+
+func (g fakeGroups) PassTicket(_ context.Context, _ string, t record.Ticket) (record.Settled, error) {
+	return g.settled(told{what: "pass", id: t.Group})
+}
+
+func (g fakeGroups) Flags(_ context.Context, _ string, ranges ...*group.Range) ([]group.RangeFlag, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := make([]group.RangeFlag, len(ranges))
+	for i, r := range ranges {
+		out[i] = g.rflags[r.ID]
+	}
+	return out, nil
+}
+
+func (f *fakeFleet) HandOver(_ context.Context, hs ...record.HandOver) error {
+	return f.note(told{what: "hand over", id: hs[0].Queue, refs: hs[0].Delivery.Refs})
+}
+
+func (f *fakeFleet) HandBack(_ context.Context, h record.HandOver) error {
+	return f.note(told{what: "hand back", id: h.Queue, refs: h.Delivery.Refs})
+}
+
+func (f *fakeFleet) Waiting(context.Context, string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waiting, nil
+}
+
+var (
+	errDraining  = errors.New("draining")
+	errFenced    = errors.New("fenced")
+	errTimedOut  = errors.New("timed out")
+	errDeadline  = errors.New("deadline")
+	errCancelled = errors.New("cancelled")
+)
+
+// newWorker returns a worker with so many slots over f.
+func newWorker(t *testing.T, f *fakeFleet, slots int, handlers map[string]Handler) *Worker {
+	t.Helper()
+	w := New(context.Background(), Config{
+		ID: "w", Slots: NewSlots(slots), Records: f, Groups: fakeGroups{f}, Carrier: f, Handlers: handlers,
+		Causes: Causes{
+			Draining: errDraining, Fenced: errFenced, TimedOut: errTimedOut, Deadline: errDeadline,
+			Cancelled: func(reason string) error { return fmt.Errorf("%w: %s", errCancelled, reason) },
+		},
+		MaxResult: 100, Drain: 25 * time.Second, UnknownTypeWait: 10 * time.Minute,
+		Known:  func(context.Context, string, string) (bool, error) { return f.known, nil },
+		Outbox: func(string) {}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+	})
+	t.Cleanup(w.kill)
+	return w
+}
+
+// deliver gives w a delivery as the gate does.
+func deliver(t *testing.T, w *Worker, d record.Delivery) {
+	t.Helper()
+	if err := w.cfg.Slots.Gate().Acquire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.Deliver("q", d.Encode())
+}
+
+// task puts a task of type "t" into f and returns its delivery.
+func (f *fakeFleet) task(id string, edit func(*record.Claim)) record.Delivery {
+	c := record.Claim{Type: "t", Queue: "q", Args: record.Wrap([]byte("1")), Attempt: 1}
+	if edit != nil {
+		edit(&c)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.claims == nil {
+		f.claims = make(map[string]record.Claim)
+	}
+	f.claims[id] = c
+	return record.Delivery{Refs: []record.Ref{{ID: id, Number: 7}}}
+}
+
+func options(o record.Options) func(*record.Claim) {
+	return func(c *record.Claim) { c.Options = o.Encode() }
+}
+
+func ms(n int64) *int64 { return &n }
+
+func failed(kind, message string) Result {
+	return Result{Failure: &record.Failure{Kind: kind, Message: message}}
+}
+
+// untilDone is a handler that returns an error when its context ends.
+func untilDone(ctx context.Context, _ Job) Result {
+	<-ctx.Done()
+	return Result{Failure: &record.Failure{Kind: "error", Message: context.Cause(ctx).Error()}, Canceled: true}
+}
+
+func (f *fakeFleet) all() []told {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.told)
+}

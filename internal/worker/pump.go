@@ -1,0 +1,327 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+	"time"
+
+	"github.com/gatherq/gatherq/internal/group"
+	"github.com/gatherq/gatherq/internal/keys"
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+const (
+	notYetPause = 50 * time.Millisecond // until a group that is not committed is asked for again
+	holdFirst   = 50 * time.Millisecond // with a ticket, before others that wait are looked for
+	holdLast    = time.Second           // between looks that found nobody
+	stallAfter  = 5 * time.Millisecond  // with short members waiting behind one that is not short
+)
+
+// member is one of a range that has not started.
+type member struct {
+	of *openRange
+	m  *group.RangeMember
+}
+
+// pump turns one ticket of a group into running members: it pulls ranges while it gets slots for them.
+//
+// Members that run long get a slot each. Short ones of a range share a slot and run one after the other; should one of them
+// turn out not to be short, the others get a slot of their own, so that a straggler holds up nobody.
+type pump struct {
+	w       *Worker
+	ticket  record.Ticket
+	queue   string
+	claimed chan struct{} // closed and nil once the ticket is claimed, or is not ours to claim
+
+	state ticketState // owned by the goroutine of run, as is what follows
+	typ   string      // met last
+
+	mu      sync.Mutex
+	waiting []member // not started, in order
+	runners int      // slots that work on waiting
+	lastPop time.Time
+}
+
+// ticketState is how a ticket stands with its pump.
+type ticketState int
+
+const (
+	ticketLive   ticketState = iota
+	ticketNotYet             // its group is not committed yet
+	ticketGone               // used up, passed on or stale
+)
+
+// run works until the ticket is used up or passed on and all members have started. It begins with one slot in hand.
+func (p *pump) run() {
+	w := p.w
+	slot := true // in hand
+	var place *Reservation
+	look, pause := time.NewTimer(holdFirst), holdFirst
+	defer look.Stop()
+	for !w.Draining() {
+		if slot {
+			slot = false
+			switch {
+			case p.needsRunner():
+				p.startRunner()
+			case p.state == ticketLive:
+				p.pull()
+			default:
+				w.cfg.Slots.Release()
+			}
+			continue
+		}
+		idle := p.idle()
+		if p.state == ticketGone && idle {
+			break
+		}
+		if place == nil && (p.state == ticketLive || p.needsRunner()) {
+			place = w.cfg.Slots.Reserve()
+		}
+		var got <-chan struct{}
+		if place != nil {
+			got = place.Got()
+		}
+		var tick <-chan time.Time
+		switch {
+		case p.state == ticketNotYet:
+			tick = time.After(notYetPause)
+		case p.state == ticketGone && place == nil:
+			tick = time.After(stallAfter)
+		}
+		select {
+		case <-got:
+			slot, place = true, nil
+		case <-tick:
+			if p.state == ticketNotYet {
+				p.state = ticketLive
+			}
+		case <-w.pull.Done():
+		case <-look.C:
+			if p.state == ticketLive {
+				p.pass()
+			}
+			pause = min(2*pause, holdLast)
+			look.Reset(pause)
+		}
+	}
+	if slot {
+		w.cfg.Slots.Release()
+	}
+	if place != nil {
+		place.Cancel()
+	}
+	if w.Draining() {
+		p.drain()
+	}
+	p.acknowledge()
+}
+
+func (p *pump) acknowledge() {
+	if p.claimed != nil {
+		close(p.claimed)
+		p.claimed = nil
+	}
+}
+
+// pull takes the next range, and starts it in the slot in hand, which it uses or releases.
+func (p *pump) pull() {
+	w := p.w
+	slots, want := 1, w.sizes.want(p.typ, w.cfg.Slots.Size())
+	if !w.sizes.short(p.typ) {
+		for slots < want && w.cfg.Slots.TryAcquire() {
+			slots++
+		}
+		want = slots
+	}
+	var got group.Pull
+	nonce := rand.Text()
+	err := w.tell("pull", p.ticket.Group, func(ctx context.Context) (err error) {
+		got, err = w.cfg.Groups.Pull(ctx, w.cfg.ID, p.ticket, nonce, want)
+		return err
+	})
+	switch {
+	case err != nil:
+		w.cfg.Log.Error("a ticket is dropped", "group", p.ticket.Group, "err", err)
+		p.state = ticketGone
+	case got.Status == group.NotYet:
+		p.state = ticketNotYet
+	case got.Status == group.GotRange:
+		p.take(w.openRange(got.Range))
+	default: // Empty, Stale
+		p.state = ticketGone
+	}
+	p.acknowledge()
+	for ; slots > 0 && p.needsRunner(); slots-- {
+		p.startRunner()
+	}
+	for ; slots > 0; slots-- {
+		w.cfg.Slots.Release()
+	}
+}
+
+// take queues the members of a range; those that need no handler, or have none here, are decided at once.
+func (p *pump) take(o *openRange) {
+	w := p.w
+	var ready []member
+	for i := range o.r.Members {
+		m := &o.r.Members[i]
+		_, _, known := w.lookup(m.Type, m.Args)
+		switch {
+		case m.Reason != nil:
+			o.end(record.Outcome{
+				ID: keys.Member(o.r.Group, m.Index), Type: m.Type, Index: m.Index, State: record.Cancelled, Failure: m.Reason,
+				Attempt: 1, Delivery: o.r.Number, FinishedAt: w.cfg.Now(),
+			}, nil)
+		case !known:
+			o.alone(m.Index, verdict{act: actGiveBack, delay: unknownFirst}, nil)
+			o.decided(1)
+		default:
+			ready = append(ready, member{of: o, m: m})
+			p.typ = m.Type
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting = append(p.waiting, ready...)
+	p.lastPop = time.Now()
+}
+
+// needsRunner reports whether a further slot should work on the members that wait.
+func (p *pump) needsRunner() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.waiting)
+	if n == 0 {
+		return false
+	}
+	typ := p.waiting[0].m.Type
+	if !p.w.sizes.short(typ) || time.Since(p.lastPop) >= stallAfter {
+		return true
+	}
+	return time.Duration(p.runners)*shortRun < time.Duration(n)*p.w.sizes.mean(typ)
+}
+
+func (p *pump) idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting) == 0
+}
+
+// startRunner works on the members that wait, in a slot that it takes over.
+func (p *pump) startRunner() {
+	p.mu.Lock()
+	p.runners++
+	p.mu.Unlock()
+	go p.work()
+}
+
+func (p *pump) work() {
+	done := false
+	defer func() {
+		if done {
+			p.w.cfg.Slots.Release()
+		} else {
+			go p.work() // a handler called Goexit: its goroutine is gone, the slot and the others are still there
+		}
+	}()
+	for {
+		r := p.pop()
+		if r == nil {
+			done = true
+			return
+		}
+		r.exec()
+	}
+}
+
+// pop returns the next member, nil if there is none: then this runner is over.
+func (p *pump) pop() *run {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) == 0 {
+		p.runners--
+		return nil
+	}
+	m := p.waiting[0]
+	p.waiting[0] = member{}
+	p.waiting = p.waiting[1:]
+	p.lastPop = time.Now()
+	p.w.wg.Add(1) // until the record knows how it ended; the pump holds wg itself while members wait
+	return m.of.start(m.m)
+}
+
+// pass lets the ticket go to the tail of its queue if somebody waits there.
+func (p *pump) pass() {
+	if p.w.waiting.ask(p.w, p.queue) {
+		p.give()
+	}
+}
+
+// give puts the ticket to the tail of its queue.
+func (p *pump) give() {
+	w := p.w
+	early := p.claimed != nil || p.state == ticketNotYet
+	p.state = ticketGone
+	var s record.Settled
+	if err := w.tell("pass ticket", p.ticket.Group, func(ctx context.Context) (err error) {
+		s, err = w.cfg.Groups.PassTicket(ctx, w.cfg.ID, p.ticket)
+		return err
+	}); err != nil {
+		w.cfg.Log.Error("a ticket could not be passed on", "group", p.ticket.Group, "err", err)
+		return
+	}
+	if !s.Applied && early { // nobody holds it yet, perhaps its group is not even there: it goes back as it is
+		w.handBack(p.queue, record.Delivery{Ticket: &p.ticket})
+	}
+	w.follow(p.ticket.Group, s)
+}
+
+// drain gives the ticket and the members that have not started back.
+func (p *pump) drain() {
+	if p.state != ticketGone {
+		p.give()
+	}
+	p.mu.Lock()
+	waiting := p.waiting
+	p.waiting = nil
+	p.mu.Unlock()
+	back := make(map[*openRange][]int)
+	for _, m := range waiting {
+		back[m.of] = append(back[m.of], m.m.Index)
+	}
+	for o, indexes := range back {
+		o.giveBack(indexes, nil)
+		o.decided(len(indexes))
+	}
+}
+
+// waitingCache spares the pumps of a queue asking the same thing one after the other.
+type waitingCache struct {
+	mu     sync.Mutex
+	queues map[string]waitingAnswer
+}
+
+type waitingAnswer struct {
+	at  time.Time
+	yes bool
+}
+
+// ask reports whether anybody waits in the queue: deliveries for a worker, or workers for deliveries.
+func (c *waitingCache) ask(w *Worker, queue string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a, ok := c.queues[queue]; ok && time.Since(a.at) < holdFirst {
+		return a.yes
+	}
+	yes, err := w.cfg.Carrier.Waiting(w.pull, queue)
+	if err != nil {
+		w.cfg.Log.Debug("could not see whether others wait", "queue", queue, "err", err)
+	}
+	if c.queues == nil {
+		c.queues = make(map[string]waitingAnswer)
+	}
+	c.queues[queue] = waitingAnswer{at: time.Now(), yes: yes}
+	return yes
+}

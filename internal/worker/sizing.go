@@ -1,0 +1,66 @@
+package worker
+
+import (
+	"sync"
+	"time"
+)
+
+// How much of a group is taken at once.
+const (
+	rangeWork = 20 * time.Millisecond // of work in a range
+	rangeMax  = 64                    // members of a range
+	shortRun  = time.Millisecond      // members under this share a slot, so a range may hold more of them than there are free slots
+)
+
+// sizer knows how long the handlers of each type ran here lately.
+type sizer struct {
+	mu    sync.Mutex
+	types map[string]time.Duration
+}
+
+func newSizer() *sizer { return &sizer{types: make(map[string]time.Duration)} }
+
+// observe takes in one run. A longer run counts more than a shorter one: a range that is too large holds others up, one that is
+// too small costs a round trip.
+func (z *sizer) observe(typ string, took time.Duration) {
+	took = max(took, time.Microsecond)
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	mean, ok := z.types[typ]
+	switch {
+	case !ok:
+		mean = took
+	case took > mean:
+		mean += (took - mean) / 2
+	default:
+		mean += (took - mean) / 8
+	}
+	z.types[typ] = mean
+}
+
+// mean returns how long a type runs, 0 if it never ran here.
+func (z *sizer) mean(typ string) time.Duration {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.types[typ]
+}
+
+// short reports whether members of the type share a slot.
+func (z *sizer) short(typ string) bool {
+	mean := z.mean(typ)
+	return mean > 0 && mean < shortRun
+}
+
+// want returns how many members to take of a group in which the type was met last, with that many slots for them: 1 for a
+// type that never ran here, else rangeWork of it, and more than slots only of short ones.
+func (z *sizer) want(typ string, slots int) int {
+	mean := z.mean(typ)
+	if mean == 0 {
+		return 1
+	}
+	n := min(max(int(rangeWork/mean), 1), rangeMax)
+	if mean >= shortRun {
+		n = min(n, max(slots, 1))
+	}
+	return n
+}

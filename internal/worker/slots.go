@@ -1,0 +1,224 @@
+package worker
+
+import (
+	"container/list"
+	"context"
+	"sync"
+	"time"
+)
+
+// Slots counts running handlers: at most size are taken at once, and who waits longest gets the next. It is safe for
+// concurrent use.
+//
+// The gate holds a slot while it asks for deliveries. An idle gate may hold it for seconds; others who wait meanwhile get
+// that slot on loan. If a delivery comes then, its taker has to wait for a slot again (see Gate).
+type Slots struct {
+	mu      sync.Mutex
+	size    int
+	taken   int
+	waiting list.List // of *Reservation, longest wait first; not empty only while all slots are taken
+
+	gate    int       // slots that the gate holds
+	lent    int       // of these: with others
+	since   time.Time // when the gate took its last
+	lending *time.Timer
+}
+
+// lendAfter is how long the gate's slot is its own: a dequeue that finds something is answered before that.
+const lendAfter = 2 * time.Millisecond
+
+// NewSlots returns size free slots, at least one.
+func NewSlots(size int) *Slots { return &Slots{size: max(size, 1)} }
+
+// Reservation is a place in the queue for a slot.
+type Reservation struct {
+	slots *Slots
+	gate  bool
+	place *list.Element // nil once it has its slot or was cancelled; guarded by slots.mu
+	got   chan struct{}
+}
+
+// Reserve stands in the queue for a slot without waiting. Whoever holds the reservation must, once Got is closed, Release
+// the slot at some time, or else Cancel.
+func (s *Slots) Reserve() *Reservation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reserve(false)
+}
+
+func (s *Slots) reserve(gate bool) *Reservation {
+	r := &Reservation{slots: s, gate: gate, got: make(chan struct{})}
+	if s.taken < s.size {
+		s.taken++
+		s.give(r)
+		return r
+	}
+	r.place = s.waiting.PushBack(r)
+	s.lend()
+	return r
+}
+
+// give hands over a slot that is counted already.
+func (s *Slots) give(r *Reservation) {
+	r.place = nil
+	if r.gate {
+		s.gate++
+		s.since = time.Now()
+	}
+	close(r.got)
+	s.lend()
+}
+
+// lend gives the gate's slot to who waits longest, once the gate had it for a moment.
+func (s *Slots) lend() {
+	if s.lending != nil || s.gate == s.lent {
+		return
+	}
+	for e := s.waiting.Front(); e != nil; e = e.Next() {
+		r := e.Value.(*Reservation) //nolint:forcetypeassert // nothing else is in the list
+		if r.gate {
+			continue
+		}
+		if left := lendAfter - time.Since(s.since); left > 0 {
+			s.lending = time.AfterFunc(left, func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.lending = nil
+				s.lend()
+			})
+			return
+		}
+		s.waiting.Remove(e)
+		s.lent++
+		s.give(r)
+		return
+	}
+}
+
+// Got is closed when the slot is there.
+func (r *Reservation) Got() <-chan struct{} { return r.got }
+
+// Cancel leaves the queue, or releases the slot where it is there already.
+func (r *Reservation) Cancel() {
+	s := r.slots
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case r.place != nil:
+		s.waiting.Remove(r.place)
+		r.place = nil
+	case r.gate:
+		s.leaveGate()
+	default:
+		s.release()
+	}
+}
+
+// Acquire waits for a slot until ctx ends; then it returns the cause and holds none.
+func (s *Slots) Acquire(ctx context.Context) error { return s.acquire(ctx, false) }
+
+func (s *Slots) acquire(ctx context.Context, gate bool) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	s.mu.Lock()
+	r := s.reserve(gate)
+	s.mu.Unlock()
+	select {
+	case <-r.got:
+		return nil
+	case <-ctx.Done():
+		r.Cancel()
+		return context.Cause(ctx)
+	}
+}
+
+// TryAcquire takes a slot that is free now.
+func (s *Slots) TryAcquire() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.taken >= s.size {
+		return false
+	}
+	s.taken++
+	return true
+}
+
+// Release gives a slot back, to who waits longest. A slot that nobody took is a mistake of the caller's and panics.
+func (s *Slots) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.release()
+}
+
+func (s *Slots) release() {
+	if s.taken == 0 {
+		panic("worker: a slot was released that nobody had taken")
+	}
+	if front := s.waiting.Front(); front != nil {
+		s.give(s.waiting.Remove(front).(*Reservation)) //nolint:forcetypeassert // nothing else is in the list
+		return
+	}
+	if s.lent > 0 { // the gate has its own back
+		s.lent--
+		return
+	}
+	s.taken--
+}
+
+// Size returns how many there are.
+func (s *Slots) Size() int { return s.size }
+
+// Free returns how many are free now.
+func (s *Slots) Free() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.size - s.taken
+}
+
+// Gate is the slots as the gate takes them: a slot that it holds for longer than a moment may be lent.
+func (s *Slots) Gate() *Gate { return &Gate{s} }
+
+// Gate is Slots for the gate that asks for deliveries.
+type Gate struct{ slots *Slots }
+
+// Acquire waits for a slot until ctx ends; then it returns the cause and holds none.
+func (g *Gate) Acquire(ctx context.Context) error { return g.slots.acquire(ctx, true) }
+
+// Release gives back a slot that no delivery came for.
+func (g *Gate) Release() {
+	g.slots.mu.Lock()
+	defer g.slots.mu.Unlock()
+	g.slots.leaveGate()
+}
+
+// Claim takes a slot over from the gate, for a delivery that came. It is false where that slot is on loan: who has the
+// delivery must Acquire one.
+func (g *Gate) Claim() bool {
+	s := g.slots
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mustHold()
+	s.gate--
+	if s.lent > s.gate {
+		s.lent--
+		return false
+	}
+	return true
+}
+
+func (s *Slots) leaveGate() {
+	s.mustHold()
+	s.gate--
+	if s.lent > s.gate {
+		s.lent--
+		return
+	}
+	s.release()
+}
+
+func (s *Slots) mustHold() {
+	if s.gate == 0 {
+		panic("worker: the gate gave up a slot that it had not taken")
+	}
+}
