@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,7 +87,11 @@ func runDemo(ctx context.Context, cmd *cobra.Command, a *app, dir string, parts 
 	if err := measureDirectly(ctx, dir, found); err != nil {
 		return err
 	}
-	return s.out.demoReport(found, took)
+	err = s.out.demoReport(found, took)
+	if err != nil && s.redis.Target.Kind != cli.Embedded && slices.ContainsFunc(found, func(f demoFile) bool { return f.gotErr != nil }) {
+		s.out.say("producer: is %s the --file-root of all workers, on all hosts?", dir)
+	}
+	return err
 }
 
 // redisNamed reports whether a flag or the environment names a Redis.
@@ -145,7 +150,10 @@ func (s *session) gatherFiles(ctx context.Context, paths []string) ([]demoFile, 
 	if err != nil {
 		return nil, s.undecided(err)
 	}
-	bar := newProgress(s.out.stderr, "files", int64(len(paths)))
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	go s.sayWhy(watching, group.ID())
+	bar := s.out.progress("files", int64(len(paths)))
 	defer bar.finish()
 	for out, err := range await.AsCompleted(ctx, group) {
 		if err != nil {

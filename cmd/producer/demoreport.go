@@ -41,7 +41,7 @@ type demoLine struct {
 func (f *demoFile) difference() string {
 	say := func(info tasks.FileInfo, err error) string {
 		if err != nil {
-			return "failed with " + err.Error()
+			return "failed with " + faultOf(err).Message
 		}
 		return fmt.Sprintf("found %d bytes, %d lines, SHA-256 %s", info.Size, info.Lines, info.SHA256)
 	}
@@ -63,7 +63,7 @@ func (o *output) demoReport(found []demoFile, took time.Duration) error {
 			if f.gotErr == nil {
 				line.FileInfo = &f.got
 			} else {
-				line.Error = f.gotErr.Error()
+				line.Error = faultOf(f.gotErr).Message
 			}
 			o.object(line)
 		}

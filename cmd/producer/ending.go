@@ -29,9 +29,10 @@ type ending struct {
 // not 0. Whatever there is to say about an ID has been said by then.
 func (s *session) await(ctx context.Context, ids []string, flags awaitFlags) error {
 	waiting, stop := flags.context(ctx)
-	defer stop()
 	var all sync.WaitGroup
 	defer all.Wait()
+	defer stop()
+	all.Go(func() { s.sayWhy(waiting, ids[0]) })
 	ends := make([]*ending, len(ids))
 	for i, id := range ids {
 		e := &ending{subject: subject{id: id}, known: make(chan struct{}), done: make(chan struct{})}
@@ -51,6 +52,24 @@ func (s *session) await(ctx context.Context, ids []string, flags awaitFlags) err
 		}
 	}
 	return cli.Exit(code, nil)
+}
+
+// sayWhyAfter is how long an await lasts before somebody may wonder whether it ever ends.
+const sayWhyAfter = 3 * time.Second
+
+// sayWhy says why id has not begun, if that is so after a while.
+func (s *session) sayWhy(ctx context.Context, id string) {
+	timer := time.NewTimer(sayWhyAfter)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-timer.C:
+	}
+	info, err := jobs.Inspect(ctx, jobs.TaskByID[jobs.Value](s.Client, id))
+	if err == nil && info.State == jobs.StatePending && info.Waits != "" {
+		s.out.say("producer: %s is pending: %s", id, info.Waits)
+	}
 }
 
 // streams reports whether the results of a group are written while it runs. Otherwise its outcome is awaited first: a group that fails
@@ -90,7 +109,7 @@ func (s *session) deliver(ctx, waiting context.Context, e *ending, flags awaitFl
 	}
 	stop := s.follow(waiting, e.subject)
 	<-e.done
-	stop()
+	stop(e.err == nil && e.out.Err == nil)
 	switch {
 	case e.err != nil:
 		return e.err
@@ -98,21 +117,21 @@ func (s *session) deliver(ctx, waiting context.Context, e *ending, flags awaitFl
 		return s.deliverFailure(ctx, e)
 	}
 	// All of it is there: the time-out of the waiting does not cut it in two.
-	return s.deliverMembers(ctx, e.subject, await.InOrder(ctx, s.group(e.subject)), flags)
+	return s.deliverMembers(ctx, e.subject, await.InOrder(ctx, s.group(e.subject)), flags, func(bool) {})
 }
 
 // deliverStream writes the members of a group while it runs.
 func (s *session) deliverStream(ctx, waiting context.Context, e *ending, flags awaitFlags) error {
-	if !isTerminal(s.out.stdout) { // there the lines are the progress
-		stop := s.follow(waiting, e.subject)
-		defer stop()
-	}
 	g := s.group(e.subject)
 	results := await.InOrder[jobs.Value]
 	if flags.asCompleted {
 		results = await.AsCompleted[jobs.Value]
 	}
-	if err := s.deliverMembers(ctx, e.subject, results(waiting, g), flags); err != nil {
+	stop := func(bool) {}
+	if !isTerminal(s.out.stdout) { // where it is one, the lines are the progress
+		stop = s.follow(waiting, e.subject)
+	}
+	if err := s.deliverMembers(ctx, e.subject, results(waiting, g), flags, stop); err != nil {
 		return err
 	}
 	return s.cancelledWhole(ctx, e.subject)
@@ -146,26 +165,30 @@ func (s *session) deliverFailure(ctx context.Context, e *ending) error {
 	return cli.Exit(cli.Code(e.out.Err), nil)
 }
 
-// deliverMembers writes the members of a group as they come. Without --return-errors it stops behind the first that did not succeed.
+// deliverMembers writes the members of a group as they come. Without --return-errors it stops behind the first that did not succeed. It
+// calls stop, which ends the progress bar, before it says anything.
 func (s *session) deliverMembers(
-	ctx context.Context, sub subject, members iter.Seq2[jobs.Outcome[jobs.Value], error], flags awaitFlags,
+	ctx context.Context, sub subject, members iter.Seq2[jobs.Outcome[jobs.Value], error], flags awaitFlags, stop func(all bool),
 ) error {
 	for out, err := range members {
-		if err != nil {
-			return err
+		if err == nil {
+			err = s.deliverMember(out, flags)
 		}
-		if err := s.deliverMember(out, flags); err != nil {
+		if err == nil {
+			err = s.out.failed()
+		}
+		if err != nil {
+			stop(false)
 			return err
 		}
 		if out.Err != nil && !flags.returnErrors {
+			stop(false)
 			s.out.explain(out.ID, out.Err)
 			s.runsOn(ctx, sub)
 			return cli.Exit(cli.Code(out.Err), nil)
 		}
-		if err := s.out.failed(); err != nil {
-			return err
-		}
 	}
+	stop(true)
 	return nil
 }
 

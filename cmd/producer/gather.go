@@ -78,7 +78,7 @@ func runGather(ctx context.Context, cmd *cobra.Command, a *app, args []string, t
 	for i, o := range opts {
 		settings[i] = o
 	}
-	bar := newProgress(s.out.stderr, "staged", 0)
+	bar := s.out.progress("staged", 0)
 	group, err := jobs.GatherSeq2(ctx, s.Client, calls(newLines(untilDone(ctx, source), task.maxArgs), def, bar), settings...)
 	bar.finish()
 	if err != nil {

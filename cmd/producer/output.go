@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -29,6 +30,8 @@ type output struct {
 	json   bool
 	stdout io.Writer
 	stderr io.Writer
+
+	bar atomic.Pointer[progress] // that is being drawn on stderr
 
 	mu      sync.Mutex
 	buffer  *bufio.Writer // over stdout
@@ -78,7 +81,13 @@ func (o *output) failed() error {
 // say writes one line to stderr, behind what was written to stdout before.
 func (o *output) say(format string, args ...any) {
 	_ = o.flush()
-	fmt.Fprintln(o.stderr, oneLine(fmt.Sprintf(format, args...)))
+	line := []byte(oneLine(fmt.Sprintf(format, args...)) + "\n")
+	if bar := o.bar.Load(); bar != nil {
+		if _, err := bar.container.Write(line); err == nil {
+			return
+		}
+	}
+	_, _ = o.stderr.Write(line)
 }
 
 // object writes v as a line of JSON to stdout.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"sync"
 	"time"
 
@@ -19,15 +18,20 @@ const lookEvery = 300 * time.Millisecond
 type progress struct {
 	container *mpb.Progress
 	bar       *mpb.Bar
+	out       *output
 	end       sync.Once
 }
 
-// newProgress returns a bar for total things, or for an unknown number of them where total is 0.
-func newProgress(stderr io.Writer, name string, total int64) *progress {
-	if !isTerminal(stderr) {
+// progress returns a bar for total things, or for an unknown number of them where total is 0. Until it is finished all that goes to stderr
+// goes above it.
+func (o *output) progress(name string, total int64) *progress {
+	if !isTerminal(o.stderr) {
 		return nil
 	}
-	return drawProgress(name, total, mpb.WithOutput(stderr))
+	p := drawProgress(name, total, mpb.WithOutput(o.stderr))
+	p.out = o
+	o.bar.Store(p)
+	return p
 }
 
 func drawProgress(name string, total int64, options ...mpb.ContainerOption) *progress {
@@ -67,34 +71,34 @@ func (p *progress) finish() {
 		return
 	}
 	p.end.Do(func() {
+		if p.out != nil {
+			p.out.bar.CompareAndSwap(p, nil)
+		}
 		p.bar.Abort(false)
 		p.container.Wait()
 	})
 }
 
-// follow draws a bar of how many members of a group have ended until ctx does or stop is called; stop returns when it is drawn for the last
-// time.
-func (s *session) follow(ctx context.Context, sub subject) (stop func()) {
+// follow draws a bar of how many members of a group have ended, until ctx ends or stop is called. Stop takes whether all have, and returns when
+// the bar is drawn for the last time.
+func (s *session) follow(ctx context.Context, sub subject) (stop func(all bool)) {
 	if !isTerminal(s.out.stderr) {
-		return func() {}
+		return func(bool) {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	var bar *progress
+	var total int
 	var done sync.WaitGroup
 	done.Go(func() {
-		var bar *progress
-		defer func() { bar.finish() }()
 		tick := time.NewTicker(lookEvery)
 		defer tick.Stop()
 		for {
 			if info, err := jobs.Inspect(ctx, s.group(sub)); err == nil {
-				total, ended := members(info)
-				if bar == nil && total > 0 {
-					bar = newProgress(s.out.stderr, sub.id, int64(total))
+				var ended int
+				if total, ended = members(info); bar == nil && total > 0 {
+					bar = s.out.progress("ended", int64(total))
 				}
 				bar.set(int64(ended))
-				if total == ended {
-					return
-				}
 			}
 			select {
 			case <-ctx.Done():
@@ -103,8 +107,12 @@ func (s *session) follow(ctx context.Context, sub subject) (stop func()) {
 			}
 		}
 	})
-	return func() {
+	return func(all bool) {
 		cancel()
 		done.Wait()
+		if all {
+			bar.set(int64(total))
+		}
+		bar.finish()
 	}
 }

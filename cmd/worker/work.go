@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -105,8 +106,12 @@ func work(cmd *cobra.Command, s *settings) (err error) {
 		"drain", s.drain, "admin", admin.address(), "version", cli.Version())
 	finished := make(chan struct{})
 	defer close(finished)
-	go obey(signals, finished, drain, worker, log, s.drain)
+	var aborted atomic.Bool
+	go obey(signals, finished, drain, func() { aborted.Store(true); worker.Abort() }, log)
 	if err := worker.Run(ctx); err != nil {
+		if aborted.Load() {
+			return cli.Exit(cli.ExitInterrupted, err)
+		}
 		return err
 	}
 	stats := worker.Stats()
@@ -115,19 +120,19 @@ func work(cmd *cobra.Command, s *settings) (err error) {
 }
 
 // obey turns the first signal into a drain, the second into an abort. A third one ends the process as usual.
-func obey(signals chan os.Signal, finished <-chan struct{}, drain func(), worker *jobs.Worker, log *slog.Logger, limit time.Duration) {
+func obey(signals chan os.Signal, finished <-chan struct{}, drain, abort func(), log *slog.Logger) {
 	select {
 	case sig := <-signals:
-		log.Info("worker drains", "signal", sig.String(), "limit", limit, "running", worker.Stats().Running)
+		log.Info("worker drains", "signal", sig.String())
 		drain()
 	case <-finished:
 		return
 	}
 	select {
 	case sig := <-signals:
-		log.Warn("worker gives everything back", "signal", sig.String(), "running", worker.Stats().Running)
+		log.Warn("worker gives everything back", "signal", sig.String())
 		signal.Stop(signals)
-		worker.Abort()
+		abort()
 	case <-finished:
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/gatherq/gatherq/internal/record"
 )
 
-// The doorbell. A parked worker blocks on the bells of its queues, one list each; who enqueues rings only where somebody is
-// parked. A ring takes one worker off the list of the parked and adds one element to the bell, so there is at most one for each
-// that waits, and an element that nobody took costs one look by whoever parks next.
+// The doorbell. A parked worker blocks on the bells of its queues, one list each, and on a bell of its own; who enqueues rings
+// only where somebody is parked. A ring takes one waiting off the list of the parked and adds one element to the bell, so for
+// each that waits there is a name or an element; more of them, left by who woke otherwise, cost one look each.
 const (
 	bellLength  = 64               // of a bell, in elements
 	bellTTL     = 10 * time.Second // of a bell that nobody hears

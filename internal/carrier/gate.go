@@ -41,7 +41,7 @@ type gate struct {
 	keys    keys.Space
 	cluster bool
 	names   map[string]string // asynq's name of each queue → ours
-	own     string            // this gate's own bell, by which it is woken, and its name among the parked
+	own     string            // this gate's own bell, and its name among the parked
 	wait    time.Duration     // at a bell, at a time
 
 	recognise func(keys []string) (queue string, ok bool) // a dequeue by its keys
@@ -57,6 +57,7 @@ type gate struct {
 	empty    int            // dequeues in a row that got nothing
 	failures int            // dequeues in a row that failed
 	knows    bool           // Redis seems to know parkScript
+	waitings int            // names of its waitings used up, see heard
 
 	mu    sync.Mutex
 	given map[string]int // by message ID: slots that belong to a handler which has not started

@@ -3,6 +3,8 @@ package carrier
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -71,18 +73,16 @@ func (g *gate) park(ctx context.Context) *once {
 	}
 }
 
-// listen waits once at the bells of all queues. It returns the queue that rang, "" for none, or the gate's own bell; and a
-// dequeue that went along, or failed in place of one.
+// listen waits once at the bells of all queues. It returns the queue that rang, "" for none, or the gate's own bell where that
+// rang for no queue; and a dequeue that went along, or failed in place of one.
 func (g *gate) listen(ctx context.Context, d time.Duration) (rang string, cmd *once) {
-	queues := make(map[string]string, len(g.names)) // by bell
-	args := []any{"blpop"}
-	for _, q := range g.names {
-		bell := g.keys.Bell(q)
-		queues[bell] = q
-		args = append(args, bell)
+	queues := slices.Sorted(maps.Values(g.names))
+	args := []any{"blpop", g.own} // first: what it says is for nobody else
+	for _, q := range queues {
+		args = append(args, g.keys.Bell(q))
 	}
-	args = append(args, g.own, strconv.FormatFloat(d.Seconds(), 'f', 3, 64))
-	park, blpop := g.parkCommand(ctx), newOnce(ctx, args...)
+	args = append(args, strconv.FormatFloat(d.Seconds(), 'f', 3, 64))
+	park, blpop := g.parkCommand(ctx, queues), newOnce(ctx, args...)
 
 	if g.cluster {
 		if err := g.exec(ctx, park); err != nil {
@@ -97,11 +97,9 @@ func (g *gate) listen(ctx context.Context, d time.Duration) (rang string, cmd *o
 		}
 	} else {
 		cmds := []*once{park, blpop}
-		if len(g.names) == 1 {
+		if len(queues) == 1 {
 			// One round trip less: the dequeue waits behind the bell in the same pipeline.
-			for _, a := range g.asks {
-				cmd = newOnce(ctx, a.args...)
-			}
+			cmd = newOnce(ctx, g.asks[queues[0]].args...)
 			cmds = append(cmds, cmd)
 		}
 		if err := g.exec(ctx, cmds...); err != nil {
@@ -112,33 +110,52 @@ func (g *gate) listen(ctx context.Context, d time.Duration) (rang string, cmd *o
 		}
 	}
 	g.knows = !redis.HasErrorPrefix(park.Err(), "NOSCRIPT")
-	if reply, ok := blpop.Val().([]any); ok && len(reply) == 2 {
-		bell, _ := reply[0].(string)
-		if bell == g.own {
-			return g.own, cmd
-		}
-		return queues[bell], cmd
+	return g.heard(blpop.Val(), queues), cmd
+}
+
+// heard is the queue that a bell rang for, by the answer of BLPOP.
+func (g *gate) heard(answer any, queues []string) string {
+	reply, ok := answer.([]any)
+	if !ok || len(reply) != 2 {
+		return ""
 	}
-	return "", cmd
+	bell, _ := reply[0].(string)
+	if bell == g.own {
+		place, _ := reply[1].(string)
+		if n, err := strconv.Atoi(place); err == nil && n >= 1 && n <= len(queues) {
+			return queues[n-1]
+		}
+		return g.own
+	}
+	// The ring may have taken another waiting off the list than ours; then ours stands for that worker's, and the next one needs
+	// a name of its own. Else there would be one name for two that wait.
+	g.waitings++
+	for _, q := range queues {
+		if bell == g.keys.Bell(q) {
+			return q
+		}
+	}
+	return ""
 }
 
 // parkCommand registers the gate as parked, with the script's text where Redis may not have it.
-func (g *gate) parkCommand(ctx context.Context) *once {
-	step := 4
+func (g *gate) parkCommand(ctx context.Context, queues []string) *once {
+	step := 3
 	if g.cluster {
-		step = 2 // asynq's keys lie elsewhere
+		step = 1 // asynq's keys lie elsewhere
 	}
-	args := []any{"evalsha", parkScript.Hash(), step * len(g.names)}
+	args := []any{"evalsha", parkScript.Hash(), 1 + step*len(queues), g.own}
 	if !g.knows {
 		args[0], args[1] = "eval", parkSrc
 	}
-	for _, q := range g.names {
-		args = append(args, g.keys.Parked(q), g.keys.Bell(q))
-		if step == 4 {
+	for _, q := range queues {
+		args = append(args, g.keys.Parked(q))
+		if step == 3 {
 			args = append(args, g.asks[q].keys[0], g.asks[q].keys[1])
 		}
 	}
-	return newOnce(ctx, append(args, g.own, (g.wait+parkedSlack).Milliseconds(), bellTTL.Milliseconds(), step)...)
+	name := g.own + ":" + strconv.Itoa(g.waitings)
+	return newOnce(ctx, append(args, name, (g.wait+parkedSlack).Milliseconds(), bellTTL.Milliseconds(), step)...)
 }
 
 // pending returns a queue in which something waits to be taken; only in a cluster, where no script sees all queues.

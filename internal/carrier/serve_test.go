@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -16,7 +15,6 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatherq/gatherq/integration/redistest"
 	"github.com/gatherq/gatherq/internal/embedded"
 	"github.com/gatherq/gatherq/internal/record"
 )
@@ -95,120 +93,6 @@ func TestServeConfig(t *testing.T) {
 	}
 }
 
-// A parked worker is woken by the bell, not by looking.
-func TestDecision41_TheBellWakes(t *testing.T) {
-	for _, queues := range []map[string]int{{"q": 1}, {"q": 1, "r": 1}} {
-		t.Run(fmt.Sprint(len(queues)), func(t *testing.T) {
-			onEach(t, func(t *testing.T, dial func() *redis.Client) {
-				rdb, log, slots := dial(), &sent{}, slotsOf(1)
-				c, box := carrierOf(rdb), inboxOf(slots)
-				// It would wait for ten seconds.
-				rdb.Options().ReadTimeout = 0
-				rdb.AddHook(log)
-				serve(t, c, ServeConfig{Queues: queues, Slots: slots, Handle: box.handle}, func(s *Server) { s.gate.wait = parkLimit })
-				for i := range 5 {
-					eventually(t, "parked", isParked(t, rdb, c.keys, "q"))
-					hs := tasks("q", 1)
-					hs[0].Delivery.Refs[0].ID = fmt.Sprint(i)
-					log.take()
-					if err := carrierOf(dial()).Enqueue(t.Context(), hs); err != nil {
-						t.Fatal(err)
-					}
-					eventually(t, "handled", func() bool { return box.len() == i+1 })
-					pipes := log.take()
-					if len(pipes) == 0 || pipes[0][1].Name() != "blpop" || pipes[0][1].Err() != nil {
-						t.Fatalf("the delivery came without the bell: %v", pipes)
-					}
-					if with := len(pipes[0]) == 3; with != (len(queues) == 1) {
-						t.Errorf("the dequeue waited behind the bell: %v, with %d queues", with, len(queues))
-					}
-				}
-			})
-		})
-	}
-}
-
-// With waits of ten seconds, every bell that wakes the wrong worker or nobody shows: several workers with one slot each, and
-// always no more work than free slots.
-func TestNoWorkWaitsBesideAnIdleWorker(t *testing.T) {
-	onEach(t, func(t *testing.T, dial func() *redis.Client) {
-		const workers = 3
-		free, begun := make(chan struct{}), make(chan struct{}, workers)
-		queues := []map[string]int{{"q": 1}, {"q": 1}, {"q": 1, "r": 1}}
-		for i := range workers {
-			rdb, slots := dial(), slotsOf(1)
-			rdb.Options().ReadTimeout = 0
-			serve(t, carrierOf(rdb), ServeConfig{Queues: queues[i], Slots: slots, Handle: func(string, []byte) {
-				begun <- struct{}{}
-				go func() {
-					<-free
-					slots.Release()
-				}()
-			}}, func(s *Server) { s.gate.wait = parkLimit })
-		}
-		producer := carrierOf(dial())
-		for round := range 150 {
-			n := 1 + round%workers
-			late := time.Now().Add(parkLimit / 2)
-			for range n {
-				if err := producer.Enqueue(t.Context(), tasks("q", 1)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for i := range n {
-				select {
-				case <-begun:
-				case <-time.After(time.Until(late)):
-					t.Fatalf("round %d: %d of %d deliveries wait beside idle workers", round, n-i, n)
-				}
-			}
-			for range n {
-				free <- struct{}{}
-			}
-		}
-	})
-}
-
-// Work of which no bell tells starts at the end of a wait: enqueued by asynq's own tools, or resumed.
-func TestDecision41_ForeignEnqueueIsSeen(t *testing.T) {
-	for _, queues := range []map[string]int{{"q": 1}, {"q": 1, "r": 1}} {
-		t.Run(fmt.Sprint(len(queues)), func(t *testing.T) {
-			onEach(t, func(t *testing.T, dial func() *redis.Client) {
-				rdb, slots := dial(), slotsOf(1)
-				c, box := carrierOf(rdb), inboxOf(slots)
-				serve(t, c, ServeConfig{Queues: queues, Slots: slots, Handle: box.handle}, func(s *Server) { s.gate.wait = min(s.gate.wait, longestWait) })
-				eventually(t, "parked", isParked(t, rdb, c.keys, "q"))
-				begin := time.Now()
-				if _, err := asynq.NewClientFromRedisClient(dial()).Enqueue(asynq.NewTask(TaskType, tasks("q", 1)[0].Delivery.Encode()), asynq.Queue("n:q")); err != nil {
-					t.Fatal(err)
-				}
-				eventually(t, "handled", func() bool { return box.len() == 1 })
-				if d := time.Since(begin); d > 2*time.Second {
-					t.Errorf("it was seen after %v", d)
-				}
-
-				inspector := asynq.NewInspectorFromRedisClient(dial())
-				if err := inspector.PauseQueue("n:q"); err != nil {
-					t.Fatal(err)
-				}
-				paused := tasks("q", 2)[1:]
-				if err := c.Enqueue(t.Context(), paused); err != nil {
-					t.Fatal(err)
-				}
-				// The bell rang; once the gate is parked again it has looked.
-				eventually(t, "parked again", isParked(t, rdb, c.keys, "q"))
-				if n := box.len(); n != 1 {
-					t.Error("a paused queue was served")
-				}
-				if err := inspector.UnpauseQueue("n:q"); err != nil {
-					t.Fatal(err)
-				}
-				eventually(t, "handled after the pause", func() bool { return box.len() == 2 })
-			})
-		})
-	}
-}
-
 func TestDecision41_NoSlotNoDequeue(t *testing.T) {
 	onEach(t, func(t *testing.T, dial func() *redis.Client) {
 		rdb, slots := dial(), slotsOf(2)
@@ -230,88 +114,6 @@ func TestDecision41_NoSlotNoDequeue(t *testing.T) {
 			eventually(t, "one more taken", func() bool { return int64(len(held)) == 6-want })
 		}
 	})
-}
-
-func TestDrain(t *testing.T) {
-	onEach(t, func(t *testing.T, dial func() *redis.Client) {
-		drain := func(s *Server) time.Duration {
-			begin := time.Now()
-			s.Drain()
-			s.Drain()
-			return time.Since(begin)
-		}
-		t.Run("while parked", func(t *testing.T) {
-			rdb, slots := dial(), slotsOf(1)
-			rdb.Options().ReadTimeout = 0
-			c := carrierOf(rdb)
-			for _, queues := range []map[string]int{{"q": 1}, {"q": 1, "r": 1}} {
-				rdb.FlushAll(t.Context())
-				s := serve(t, c, ServeConfig{Queues: queues, Slots: slots, Handle: inboxOf(slots).handle}, func(s *Server) { s.gate.wait = parkLimit })
-				eventually(t, "parked", isParked(t, rdb, c.keys, "q"))
-				if d := drain(s); d > parkLimit/2 {
-					t.Errorf("it took %v", d)
-				}
-				if n := slots.taken(); n != 0 {
-					t.Errorf("%d slots are taken", n)
-				}
-			}
-		})
-		t.Run("while it waits for a slot", func(t *testing.T) {
-			slots := slotsOf(1)
-			_ = slots.Acquire(t.Context())
-			s := serve(t, carrierOf(dial()), ServeConfig{Queues: map[string]int{"q": 1}, Slots: slots, Handle: inboxOf(slots).handle})
-			eventually(t, "waiting", func() bool { return slots.blocked() == 1 })
-			drain(s)
-			if n := slots.taken(); n != 1 {
-				t.Errorf("%d slots are taken", n)
-			}
-		})
-		t.Run("waits for Handle", func(t *testing.T) {
-			rdb, slots := dial(), slotsOf(1)
-			c := carrierOf(rdb)
-			in, out := make(chan struct{}), make(chan struct{})
-			var over atomic.Bool
-			s := serve(t, c, ServeConfig{Queues: map[string]int{"w": 1}, Slots: slots, Handle: func(string, []byte) {
-				close(in)
-				<-out
-				over.Store(true)
-			}})
-			if err := c.Enqueue(t.Context(), tasks("w", 2)); err != nil {
-				t.Fatal(err)
-			}
-			<-in
-			drained := make(chan struct{})
-			go func() { defer close(drained); s.Drain() }()
-			eventually(t, "draining", func() bool { return s.gate.ctx.Err() != nil })
-			close(out)
-			<-drained
-			if !over.Load() {
-				t.Error("it did not wait")
-			}
-			if n := rdb.LLen(t.Context(), "asynq:{n:w}:pending").Val(); n != 1 {
-				t.Errorf("%d are left, want 1", n)
-			}
-		})
-	})
-}
-
-// A Redis that hangs keeps the drain from little. What was abandoned ends with the client's own time-outs.
-func TestDrainWithoutRedis(t *testing.T) {
-	srv := redistest.Local(t)
-	rdb, slots := srv.Client(t), slotsOf(1)
-	c := carrierOf(rdb)
-	s := serve(t, c, ServeConfig{Queues: map[string]int{"q": 1}, Slots: slots, Handle: inboxOf(slots).handle})
-	eventually(t, "parked", isParked(t, rdb, c.keys, "q"))
-	srv.Pause(t)
-	defer srv.Resume(t)
-	begin := time.Now()
-	s.Drain()
-	if d := time.Since(begin); d > 5*lastWords {
-		t.Errorf("it took %v", d)
-	}
-	if n := slots.taken(); n != 0 {
-		t.Errorf("%d slots are taken", n)
-	}
 }
 
 // What never reaches Handle, or does not come back from it, keeps no slot.
@@ -426,36 +228,6 @@ func TestDecision43_NeighboursEatNothing(t *testing.T) {
 			t.Errorf("the plain handler got %q", typ)
 		}
 		stop()
-	})
-}
-
-func TestNothingIsLeft(t *testing.T) {
-	onEach(t, func(t *testing.T, dial func() *redis.Client) {
-		watch := dial()
-		watch.Ping(t.Context())
-		before := runtime.NumGoroutine()
-		for i := range 10 {
-			rdb := redis.NewClient(watch.Options())
-			slots := slotsOf(2)
-			c, box := carrierOf(rdb), inboxOf(slots)
-			s, err := c.Serve(ServeConfig{Queues: map[string]int{"q": 1}, Slots: slots, Handle: box.handle, Log: quiet})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if i%2 == 0 {
-				if err := c.Enqueue(t.Context(), tasks("q", 3)); err != nil {
-					t.Fatal(err)
-				}
-				eventually(t, "handled", func() bool { return box.len() == 3 })
-			}
-			s.Drain()
-			eventually(t, "the pool has its connections back", func() bool {
-				p := rdb.PoolStats()
-				return p.TotalConns == p.IdleConns && p.PubSubStats.Active == 0
-			})
-			rdb.Close()
-		}
-		eventually(t, "the goroutines are gone", func() bool { return runtime.NumGoroutine() <= before })
 	})
 }
 

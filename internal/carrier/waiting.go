@@ -3,6 +3,7 @@ package carrier
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/gatherq/gatherq/internal/conn"
 )
@@ -12,7 +13,7 @@ import (
 func (s *Server) Waiting(ctx context.Context, queue string) (bool, error) {
 	g := s.gate
 	pending := conn.NewCommand("llen", "asynq:{"+g.keys.AsynqQueue(queue)+"}:pending")
-	parked := conn.NewCommand("zrange", g.keys.Parked(queue), 0, 1)
+	parked := conn.NewCommand("zrange", g.keys.Parked(queue), 0, 15) // some names may be this worker's, of earlier waitings
 	if err := g.conn.Do(ctx, pending, parked); err != nil {
 		return false, err
 	}
@@ -26,7 +27,7 @@ func (s *Server) Waiting(ctx context.Context, queue string) (bool, error) {
 	}
 	who, _ := parked.Reply.([]any)
 	for _, w := range who {
-		if w != any(g.own) {
+		if name, ok := w.(string); ok && !strings.HasPrefix(name, g.own) {
 			return true, nil
 		}
 	}

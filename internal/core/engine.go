@@ -138,6 +138,15 @@ func (e *Engine) Agree(ctx context.Context) error {
 	return e.agree(ctx, put)
 }
 
+// Agrees is Agree without a write: a namespace that nobody has begun agrees with everybody. It is for what may still be refused,
+// and then leaves nothing.
+func (e *Engine) Agrees(ctx context.Context) error {
+	if e.agreed.Load() {
+		return nil
+	}
+	return e.agree(ctx)
+}
+
 // agree reads the number of shards behind the calls of before.
 func (e *Engine) agree(ctx context.Context, before ...*conn.Call) error {
 	get := conn.NewCommand("hget", e.keys.Meta(), fieldShards)

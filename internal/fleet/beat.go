@@ -2,12 +2,13 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gatherq/gatherq/internal/conn"
@@ -30,9 +31,9 @@ type Status struct {
 type BeatConfig struct {
 	Conn   *conn.Conn
 	Keys   keys.Space
-	ID     string // of the worker
-	Queues []string
-	Types  []string // that it has handlers for
+	ID     string         // of the worker
+	Queues map[string]int // with their weights
+	Types  []string       // that it has handlers for
 	Status func() Status
 	// Ask asks the records about what the worker holds, and passes their answers on.
 	Ask   func(ctx context.Context) error
@@ -41,7 +42,7 @@ type BeatConfig struct {
 }
 
 // Beat writes each second that a worker lives: a counter that only grows, and what others want to know of it. The fields are
-// n (counter), host, pid, queues, types (lists with commas), slots, running, draining (0|1).
+// n (counter), host, pid, queues (JSON, with weights), types (a JSON list), slots, running, draining (0|1).
 type Beat struct {
 	cfg   BeatConfig
 	fixed []any
@@ -55,11 +56,10 @@ func NewBeat(cfg BeatConfig) *Beat {
 	if err != nil {
 		host = "unknown"
 	}
-	slices.Sort(cfg.Queues)
 	slices.Sort(cfg.Types)
-	return &Beat{cfg: cfg, fixed: []any{
-		"host", host, "pid", os.Getpid(), "queues", strings.Join(cfg.Queues, ","), "types", strings.Join(cfg.Types, ","),
-	}}
+	queues, _ := json.Marshal(cfg.Queues) //nolint:errchkjson // strings and numbers
+	types, _ := json.Marshal(cfg.Types)   //nolint:errchkjson // strings
+	return &Beat{cfg: cfg, fixed: []any{"host", host, "pid", os.Getpid(), "queues", queues, "types", types}}
 }
 
 // Once beats now: it makes the worker known, and its clock. The error is that Redis did not answer.
@@ -137,7 +137,8 @@ type Peer struct {
 	Beat           int64
 	Host           string
 	PID            int
-	Queues, Types  []string
+	Queues         map[string]int
+	Types          []string
 	Slots, Running int
 	Draining       bool
 }
@@ -170,10 +171,14 @@ func Peers(ctx context.Context, c *conn.Conn, k keys.Space) ([]Peer, error) {
 		}
 		text := func(i int) string { s, _ := f[i].(string); return s }
 		number := func(i int) int { n, _ := strconv.Atoi(text(i)); return n }
-		peers = append(peers, Peer{
-			ID: fmt.Sprint(ids[i]), Beat: int64(number(0)), Host: text(1), PID: number(2), Queues: strings.Split(text(3), ","),
-			Types: strings.Split(text(4), ","), Slots: number(5), Running: number(6), Draining: text(7) == "1",
-		})
+		p := Peer{
+			ID: fmt.Sprint(ids[i]), Beat: int64(number(0)), Host: text(1), PID: number(2),
+			Slots: number(5), Running: number(6), Draining: text(7) == "1",
+		}
+		if err := errors.Join(json.Unmarshal([]byte(text(3)), &p.Queues), json.Unmarshal([]byte(text(4)), &p.Types)); err != nil {
+			return nil, fmt.Errorf("beat of worker %s: %w", p.ID, err)
+		}
+		peers = append(peers, p)
 	}
 	return peers, nil
 }
@@ -185,6 +190,6 @@ func Known(ctx context.Context, c *conn.Conn, k keys.Space, queue, typ string) (
 		return false, err
 	}
 	return slices.ContainsFunc(peers, func(p Peer) bool {
-		return !p.Draining && slices.Contains(p.Queues, queue) && slices.Contains(p.Types, typ)
+		return !p.Draining && p.Queues[queue] > 0 && slices.Contains(p.Types, typ)
 	}), nil
 }

@@ -147,7 +147,7 @@ func (s *Store) SettleRange(ctx context.Context, worker string, r *Range, outs [
 	first := []any{"", "", ""}
 	base := outs[len(outs)-1].FinishedAt
 	for i := range outs {
-		outs[i].Delivery = r.Number
+		outs[i].Delivery, outs[i].QueuedAt = r.Number, r.QueuedAt
 		indexes[i] = outs[i].Index
 		counts[outs[i].State]++
 		if outs[i].State != record.Succeeded && first[0] == "" {

@@ -11,16 +11,21 @@ import (
 // A settled range is text around the members' bytes, so that scripts can write one, too:
 //
 //	<recorded before>\n                                     (put in front by the script)
-//	1;<worker>;<base time>\n
+//	1;<worker>;<base time>;<queued, 0 not known>\n
 //	<index>;<state>;<kind>;<attempt>;<number>;<started>;<finished>;<bytes of value>;<bytes of failure>\n<value><failure>   …in completion order
 //
 // Times are relative to the base, in milliseconds; a started that is positive means never. Kind: v a value, e a failure, o and b
 // another group's outcome or items, whose ID stands as the value.
 
-// EncodeRange packs outcomes in their order. The members' outcomes need Index, State, Attempt, Delivery, times, and Value or Failure.
+// EncodeRange packs outcomes in their order. The members' outcomes need Index, State, Attempt, Delivery, times, and Value or
+// Failure; all of them were queued when the first one was, with their group.
 func EncodeRange(worker string, base time.Time, outs []Outcome) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "1;%s;%d\n", worker, base.UnixMilli())
+	queued := int64(0)
+	if len(outs) > 0 {
+		queued = timeMS(outs[0].QueuedAt)
+	}
+	fmt.Fprintf(&b, "1;%s;%d;%d\n", worker, base.UnixMilli(), queued)
 	for i := range outs {
 		encodeEntry(&b, base, &outs[i])
 	}
@@ -69,12 +74,16 @@ func DecodeRange(group string, data []byte) ([]Outcome, error) {
 	}
 	order, err := strconv.Atoi(string(before))
 	h := strings.Split(string(head), ";")
-	if err != nil || len(h) != 3 || h[0] != "1" {
+	if err != nil || len(h) != 4 || h[0] != "1" {
 		return nil, fmt.Errorf("settled range of %s: header %.40q", group, head)
 	}
 	base, err := strconv.ParseInt(h[2], 10, 64)
 	if err != nil {
 		return nil, fmt.Errorf("settled range of %s: base time %.40q", group, h[2])
+	}
+	queued, err := strconv.ParseInt(h[3], 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("settled range of %s: queued time %.40q", group, h[3])
 	}
 	var outs []Outcome
 	for len(data) > 0 {
@@ -84,7 +93,7 @@ func DecodeRange(group string, data []byte) ([]Outcome, error) {
 			return nil, fmt.Errorf("settled range of %s: entry %.40q", group, line)
 		}
 		order++
-		o.Group, o.Order, o.Worker, o.ID = group, order, h[1], group+":"+strconv.Itoa(o.Index)
+		o.Group, o.Order, o.Worker, o.ID, o.QueuedAt = group, order, h[1], group+":"+strconv.Itoa(o.Index), msTime(queued)
 		value := rest[:nv:nv]
 		switch {
 		case o.LinkSettled || o.Link != "":

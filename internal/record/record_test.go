@@ -306,7 +306,7 @@ func TestScriptsHaveHeaders(t *testing.T) {
 
 func FuzzDecodeRange(f *testing.F) {
 	f.Add([]byte("0\n" + string(record.EncodeRange("w", time.UnixMilli(1000), []record.Outcome{{Index: 3, State: record.Succeeded, Value: []byte("\x001\n;"), Attempt: 1}}))))
-	f.Add([]byte("5\n1;w;12\n0;failed;e;1;1;1;0;0;9\n{\"k\":\"x\"}"))
+	f.Add([]byte("5\n1;w;12;7\n0;failed;e;1;1;1;0;0;9\n{\"k\":\"x\"}"))
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = record.DecodeRange("g", b) })
 }
 
@@ -321,7 +321,7 @@ func TestRangeRoundTrip(t *testing.T) {
 		base := time.UnixMilli(rapid.Int64Range(1<<20, 1<<41).Draw(rt, "base")).UTC()
 		var outs []record.Outcome
 		for i := range rapid.IntRange(1, 5).Draw(rt, "n") {
-			o := record.Outcome{Index: i * 7, State: record.Succeeded, Attempt: i + 1, Delivery: int64(i), FinishedAt: base.Add(-time.Duration(i) * time.Millisecond)}
+			o := record.Outcome{Index: i * 7, State: record.Succeeded, Attempt: i + 1, Delivery: int64(i), QueuedAt: base.Add(-time.Minute), FinishedAt: base.Add(-time.Duration(i) * time.Millisecond)}
 			if rapid.Bool().Draw(rt, "started") {
 				o.Started, o.StartedAt = true, o.FinishedAt.Add(-time.Second)
 			}

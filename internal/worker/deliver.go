@@ -103,6 +103,7 @@ func (w *Worker) handBack(queue string, d record.Delivery) {
 
 // startTask runs a claimed task in a slot that it takes over; false if it needs none.
 func (w *Worker) startTask(queue string, c record.Claim) bool {
+	c.Queue = queue
 	if c.Status != record.Claimed {
 		if c.Outbox {
 			w.cfg.Outbox(c.ID)

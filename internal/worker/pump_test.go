@@ -61,6 +61,7 @@ func TestDecision36_EachMemberRunsOnceUnderSlots(t *testing.T) {
 						deliver(t, w, ticket)
 					}
 					w.wg.Wait()
+					synctest.Wait()
 					ends(t, f)
 					if most.Load() > int64(c.slots) || runs.Load() != int64(c.members) {
 						t.Errorf("%d runs, %d at once, want %d and at most %d", runs.Load(), most.Load(), c.members, c.slots)
@@ -85,6 +86,7 @@ func TestRangesFollowTheMeasurement(t *testing.T) {
 		w := newWorker(t, f, 4, map[string]Handler{"t": func(context.Context, Job) Result { return Result{} }})
 		deliver(t, w, ticket)
 		w.wg.Wait()
+		synctest.Wait()
 		if f.sizes[0] != 1 || slices.Max(f.sizes) != rangeMax {
 			t.Errorf("ranges of %v, want 1 at first and then %d", f.sizes, rangeMax)
 		}
@@ -99,7 +101,6 @@ func TestAStragglerHoldsNobody(t *testing.T) {
 		w := newWorker(t, f, 2, map[string]Handler{"t": func(_ context.Context, j Job) Result {
 			if j.Index == 200 {
 				time.Sleep(time.Minute)
-				synctest.Wait()
 			}
 			return Result{Value: []byte("1")}
 		}})
@@ -116,6 +117,7 @@ func TestAStragglerHoldsNobody(t *testing.T) {
 			}
 		}
 		w.wg.Wait()
+		synctest.Wait()
 		ends(t, f)
 	})
 }
@@ -137,6 +139,7 @@ func TestDecision06_AFailureIsToldAtOnce(t *testing.T) {
 		begin := time.Now()
 		deliver(t, w, ticket)
 		w.wg.Wait()
+		synctest.Wait()
 		got := ends(t, f)
 		i := slices.IndexFunc(got, func(x told) bool { return x.failure != nil })
 		if want := 41 * 100 * time.Microsecond; got[i].at.Sub(begin) != want {
@@ -160,6 +163,7 @@ func TestSuccessesWaitFiveMillisecondsAtMost(t *testing.T) {
 		}})
 		deliver(t, w, ticket)
 		w.wg.Wait()
+		synctest.Wait()
 		for _, x := range ends(t, f) {
 			if late := x.at.Sub(ended[x.out.Index]); late > flushAfter {
 				t.Errorf("%s was told %s after its end", x.id, late)
@@ -188,6 +192,7 @@ func TestMembersThatFailMayRetryAlone(t *testing.T) {
 		}})
 		deliver(t, w, ticket)
 		w.wg.Wait()
+		synctest.Wait()
 		left := f.list("leave")
 		if len(left) != 3 || len(f.list("settle")) != 7 {
 			t.Fatalf("%d left and %d ended, want 3 and 7", len(left), len(f.list("settle")))
@@ -226,6 +231,7 @@ func TestDecision36_NotYetHoldsNoSlot(t *testing.T) {
 			time.Sleep(notYetPause / 2)
 		}
 		w.wg.Wait()
+		synctest.Wait()
 		ends(t, f)
 		if took := time.Since(begin); took < 4*notYetPause || took > 5*notYetPause {
 			t.Errorf("took %s with four times not yet", took)
@@ -254,6 +260,7 @@ func TestDecision36_TheTicketGoesRoundWhereOthersWait(t *testing.T) {
 			t.Error("the group was worked off all the same")
 		}
 		w.wg.Wait()
+		synctest.Wait()
 		if got := len(f.list("settle")); got != f.cursor {
 			t.Errorf("%d ended of %d taken", got, f.cursor)
 		}
@@ -294,6 +301,7 @@ func TestDecision11_CancelOfARange(t *testing.T) {
 					t.Fatal(err)
 				}
 				w.wg.Wait()
+				synctest.Wait()
 				for _, x := range ends(t, f) {
 					if x.out.State != record.Cancelled || x.failure.Message != "enough" {
 						t.Errorf("%s ended %s, %+v", x.id, x.out.State, x.failure)

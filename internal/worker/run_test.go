@@ -107,7 +107,6 @@ func TestDecision04_AcknowledgedAtTheClaim(t *testing.T) {
 		f := &fakeFleet{silent: 2}
 		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result {
 			time.Sleep(time.Hour)
-			synctest.Wait()
 			return Result{}
 		}})
 		begin := time.Now()
@@ -186,12 +185,10 @@ func TestDecision15_Timeout(t *testing.T) {
 		}, want: "settle succeeded", after: 2 * second},
 		{name: "does not return", handler: func(context.Context, Job) Result {
 			time.Sleep(time.Minute)
-			synctest.Wait()
 			return Result{Value: []byte("1")}
 		}, want: "settle timed_out timeout", after: 6 * second, stuck: 1},
 		{name: "does not return, a retry left", handler: func(context.Context, Job) Result {
 			time.Sleep(time.Minute)
-			synctest.Wait()
 			return Result{Value: []byte("1")}
 		}, retries: 1, want: "retry timeout", after: 6 * second, stuck: 1},
 	} {
@@ -264,7 +261,6 @@ func TestDecision11_Cancel(t *testing.T) {
 		}, want: "cancelled cancelled", message: "enough", after: second},
 		{name: "does not return within the grace", handler: func(context.Context, Job) Result {
 			time.Sleep(time.Minute)
-			synctest.Wait()
 			return Result{Value: []byte("1")}
 		}, want: "cancelled cancelled", message: "enough", after: 6 * second},
 	} {

@@ -25,7 +25,7 @@ func (c *Client) Check(ctx context.Context) error {
 	info, clock := conn.NewCommand("info"), conn.NewCommand("time")
 	began := time.Now()
 	if err := c.engine.Conn().Do(ctx, info, clock); err != nil {
-		return unanswered("", err)
+		return unread("", err)
 	}
 	if text, ok := info.Reply.(string); ok {
 		if r := checkInfo(parseInfo(text), c.cfg.AllowEviction, c.cfg.Logger); r != nil {

@@ -179,8 +179,10 @@ func (c *Client) create(ctx context.Context, batch []*creation) {
 }
 
 // agree makes sure before the first write that all clients of the namespace look for an ID in the same place.
-func (c *Client) agree(ctx context.Context) error {
-	err := c.engine.Agree(ctx)
+func (c *Client) agree(ctx context.Context) error { return disagreement(c.engine.Agree(ctx)) }
+
+// disagreement makes a rejection of what another kind of client would refuse.
+func disagreement(err error) error {
 	if wrong, ok := errors.AsType[*core.ShardsError](err); ok {
 		return rejected("namespace", wrong.Error())
 	}

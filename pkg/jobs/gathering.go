@@ -197,6 +197,9 @@ func (g *gathering) add(ctx context.Context, p *part) error {
 }
 
 func (g *gathering) commit(ctx context.Context) (group.Committed, error) {
+	if err := g.c.agree(ctx); err != nil {
+		return group.Committed{}, err
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.over = true
@@ -248,7 +251,8 @@ func (g *gathering) open(ctx context.Context, first group.Member) error {
 	if g.stage != nil {
 		return nil
 	}
-	if err := g.c.agree(ctx); err != nil {
+	// Only at the commit something of the namespace is written for good.
+	if err := disagreement(g.c.engine.Agrees(ctx)); err != nil {
 		return err
 	}
 	spec := group.Spec{

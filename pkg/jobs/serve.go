@@ -87,7 +87,7 @@ func (s *service) run(ctx context.Context) error {
 	})
 	beat := fleet.NewBeat(fleet.BeatConfig{
 		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Clock: s.clock, Log: e.Log(), Ask: s.exec.Ask,
-		Queues: slices.Collect(maps.Keys(w.cfg.Queues)), Types: slices.Collect(maps.Keys(w.handlers)),
+		Queues: w.cfg.Queues, Types: slices.Collect(maps.Keys(w.handlers)),
 		Status: func() fleet.Status {
 			st := s.exec.Stats()
 			return fleet.Status{Slots: st.Slots, Running: st.Running, Draining: s.exec.Draining()}

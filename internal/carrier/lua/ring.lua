@@ -1,5 +1,5 @@
--- ring wakes as many parked workers of a queue as it is told, and takes them off the list of the parked.
--- KEYS    1 the queue's parked workers (sorted set: who, until when in ms)  2 the queue's bell (list)
+-- ring wakes as many parked workers of a queue as it is told, and takes as many off the list of the parked.
+-- KEYS    1 the queue's parked workers (sorted set: a waiting, until when in ms)  2 the queue's bell (list)
 -- ARGV    1 how many deliveries there are  2 the longest a bell may grow  3 how long it rings, in ms
 -- ANSWER  how many were rung for
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end

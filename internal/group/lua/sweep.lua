@@ -25,7 +25,7 @@ while n < limit do
   n = n + left
 end
 if n > 0 then
-  outbox = record_members(gid, g, runs, {[state] = n}, '1;;' .. S(now) .. '\n' .. table.concat(entries), {first, state, err}, now)
+  outbox = record_members(gid, g, runs, {[state] = n}, range_head('', now, g.qa) .. table.concat(entries), {first, state, err}, now)
 end
 local answer = {0, outbox, g.c or ''}
 if redis.call('EXISTS', k_record(gid)) == 1 and not redis.call('HGET', k_record(gid), 'bs') then

@@ -65,4 +65,7 @@ local function entry(index, state, kind, attempt, delivery, started, finished, v
     S(finished) .. ';' .. #value .. ';' .. #err .. '\n' .. value .. err
 end
 
+-- range_head begins a settled range that a script writes.
+local function range_head(worker, now, queued) return '1;' .. worker .. ';' .. S(now) .. ';' .. (queued or '0') .. '\n' end
+
 local FAILURES = {failed = true, cancelled = true, timed_out = true, crash_loop = true, lost = true, expired = true}

@@ -32,7 +32,7 @@ local function finish(id, t, state, value, err, attempt, worker, now)
     local g = group_read(gid)
     if map_get(gid, i, 1) ~= ALONE then return 0 end
     local kind = err == '' and 'v' or 'e'
-    local blob = '1;' .. worker .. ';' .. S(now) .. '\n' ..
+    local blob = range_head(worker, now, t.qa) ..
       entry(i, state, kind, attempt, num(t.n), t.sa and num(t.sa) - now or 1, 0, value, err)
     local fail = FAILURES[state] and {i, state, err} or nil
     return record_members(gid, g, {{i, 1}}, {[state] = 1}, blob, fail, now)

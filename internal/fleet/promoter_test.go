@@ -1,0 +1,191 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+// shard is the open work of one shard by Redis' clock, which is the bubble's here.
+type shard struct {
+	mu    sync.Mutex
+	due   []time.Time
+	looks int
+	taken []time.Duration // how late each piece was taken
+	fail  bool
+}
+
+func (s *shard) look(_ context.Context, _, limit int) (record.Due, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looks++
+	if s.fail {
+		return record.Due{}, errors.New("no answer")
+	}
+	slices.SortFunc(s.due, time.Time.Compare)
+	d := record.Due{Next: -1}
+	for len(s.due) > 0 && !s.due[0].After(time.Now()) && len(d.HandOvers) < limit {
+		s.taken = append(s.taken, time.Since(s.due[0]))
+		s.due = s.due[1:]
+		d.HandOvers = append(d.HandOvers, record.HandOver{Queue: "q"})
+	}
+	if len(s.due) > 0 {
+		// A script's answer is in whole milliseconds, rounded down at times: then the promoter comes early and is told to come again.
+		d.Next = max(time.Until(s.due[0]).Truncate(time.Millisecond), 0)
+	}
+	return d, nil
+}
+
+func newPromoter(s *shard, shards int) *Promoter {
+	return NewPromoter(PromoterConfig{
+		Shards: shards, Due: s.look, Clock: &Clock{}, Log: slog.New(slog.DiscardHandler),
+		HandOver: func(context.Context, []record.HandOver) error { return nil },
+		Outbox:   NewOutbox(OutboxConfig{}),
+	})
+}
+
+func TestDecision42_DueWorkIsTakenInTimeAndNeverEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shard{}
+		p := newPromoter(s, 1)
+		ctx, stop := context.WithCancel(t.Context())
+		go p.Run(ctx)
+		begin := time.Now()
+		for i := range 100 {
+			time.Sleep(3 * time.Millisecond)
+			at := begin.Add(137*time.Millisecond + time.Duration(i*i)*277*time.Microsecond)
+			s.mu.Lock()
+			s.due = append(s.due, at)
+			s.mu.Unlock()
+			p.Wake(at)
+		}
+		time.Sleep(5 * time.Second)
+		stop()
+		synctest.Wait()
+		if len(s.taken) != 100 {
+			t.Fatalf("%d taken, want 100", len(s.taken))
+		}
+		for _, late := range s.taken {
+			if late < 0 || late > 5*time.Millisecond {
+				t.Errorf("taken %s after its time", late)
+			}
+		}
+		if s.looks > 300 {
+			t.Errorf("%d looks for 100 pieces", s.looks)
+		}
+	})
+}
+
+func TestDueWorkIsTakenWithoutAMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shard{}
+		ctx, stop := context.WithCancel(t.Context())
+		go newPromoter(s, 1).Run(ctx)
+		synctest.Wait()
+		s.mu.Lock()
+		s.due = append(s.due, time.Now().Add(10*time.Millisecond))
+		s.mu.Unlock()
+		time.Sleep(3 * time.Second)
+		stop()
+		synctest.Wait()
+		if len(s.taken) != 1 || s.taken[0] > dueEvery {
+			t.Errorf("taken %v, want within %s", s.taken, dueEvery)
+		}
+	})
+}
+
+func TestIdlePromoterIsCheap(t *testing.T) {
+	for _, shards := range []int{1, 64} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &shard{}
+			ctx, stop := context.WithCancel(t.Context())
+			go newPromoter(s, shards).Run(ctx)
+			time.Sleep(100 * time.Second)
+			stop()
+			synctest.Wait()
+			if perSecond := float64(s.looks-shards) / 100; perSecond > dueRate {
+				t.Errorf("%.1f looks a second into %d shards", perSecond, shards)
+			}
+		})
+	}
+}
+
+func TestMoreThanOneLookTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shard{due: slices.Repeat([]time.Time{time.Now()}, 1234)}
+		ctx, stop := context.WithCancel(t.Context())
+		go newPromoter(s, 1).Run(ctx)
+		time.Sleep(10 * time.Millisecond)
+		stop()
+		synctest.Wait()
+		if len(s.taken) != 1234 {
+			t.Errorf("%d taken, want 1234", len(s.taken))
+		}
+	})
+}
+
+func TestPromoterOutlivesFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shard{fail: true}
+		ctx, stop := context.WithCancel(t.Context())
+		p := newPromoter(s, 1)
+		go p.Run(ctx)
+		time.Sleep(10 * time.Second)
+		s.mu.Lock()
+		looks := s.looks
+		s.fail, s.due = false, []time.Time{time.Now()}
+		s.mu.Unlock()
+		time.Sleep(2 * time.Second)
+		stop()
+		synctest.Wait()
+		if looks > 12 || len(s.taken) != 1 {
+			t.Errorf("%d looks in 10 s of failures, %d taken after", looks, len(s.taken))
+		}
+	})
+}
+
+func TestGroupsAreHelped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var helped []string
+		help := func(what string) func(context.Context, string) error {
+			return func(_ context.Context, id string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				helped = append(helped, what+" "+id)
+				return nil
+			}
+		}
+		first := true
+		delivered := 0
+		p := NewPromoter(PromoterConfig{
+			Shards: 1, Clock: &Clock{}, Log: slog.New(slog.DiscardHandler),
+			Due: func(context.Context, int, int) (record.Due, error) {
+				d := record.Due{Next: -1}
+				if first {
+					d.Outbox, d.Groups = true, []record.GroupDue{{ID: "a", Act: record.Bind}, {ID: "b", Act: record.Sweep}}
+				}
+				first = false
+				return d, nil
+			},
+			Bind: help("bind"), Sweep: help("sweep"),
+			Outbox: NewOutbox(OutboxConfig{Deliver: func(context.Context, int) error { delivered++; return nil }}),
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		go p.Run(ctx)
+		time.Sleep(time.Second)
+		stop()
+		synctest.Wait()
+		slices.Sort(helped)
+		if !slices.Equal(helped, []string{"bind a", "sweep b"}) || delivered != 1 {
+			t.Errorf("helped %v, outbox %d times", helped, delivered)
+		}
+	})
+}
