@@ -10,9 +10,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gatherq/gatherq/internal/cli"
 	"github.com/gatherq/gatherq/pkg/jobs"
-	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -77,11 +78,11 @@ type admin struct {
 }
 
 // startAdmin serves at addr; "" is off.
-func startAdmin(addr string, h *health, log *slog.Logger) (*admin, error) {
+func startAdmin(ctx context.Context, addr string, h *health, log *slog.Logger) (*admin, error) {
 	if addr == "" {
 		return nil, nil
 	}
-	listener, err := net.Listen("tcp", addr)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return nil, cli.Usagef(`--admin %s: the port is in use, perhaps by another worker: choose another one, or --admin "" for none`, addr)

@@ -11,9 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gatherq/gatherq/internal/cli"
 	"github.com/gatherq/gatherq/pkg/jobs"
-	"github.com/redis/go-redis/v9"
 )
 
 // pinged is a Redis of which only PING is used.
@@ -101,7 +102,7 @@ func TestAdmin(t *testing.T) {
 	draining := make(chan struct{})
 	a := newAnswers()
 	h := &health{redis: &pinged{answers: a}, answers: a, worker: &state{ready: closed}, draining: draining}
-	admin, err := startAdmin("127.0.0.1:0", h, log)
+	admin, err := startAdmin(t.Context(), "127.0.0.1:0", h, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,14 +141,14 @@ func TestAdmin(t *testing.T) {
 	if err := askHealth(t.Context(), addr); err != nil {
 		t.Errorf("health: %v", err)
 	}
-	if _, err := startAdmin(addr, h, log); cli.Code(err) != cli.ExitUsage || !strings.Contains(err.Error(), "--admin "+addr+": the port is in use") {
+	if _, err := startAdmin(t.Context(), addr, h, log); cli.Code(err) != cli.ExitUsage || !strings.Contains(err.Error(), "--admin "+addr+": the port is in use") {
 		t.Errorf("a busy port: %v", err)
 	}
 	admin.close()
 	if err := askHealth(t.Context(), addr); err == nil {
 		t.Error("health of nobody is no error")
 	}
-	if off, err := startAdmin("", h, log); err != nil || off.address() != "off" {
+	if off, err := startAdmin(t.Context(), "", h, log); err != nil || off.address() != "off" {
 		t.Errorf("off: %v, %v", off, err)
 	} else {
 		off.close()

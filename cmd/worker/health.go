@@ -8,8 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatherq/gatherq/internal/cli"
 	"github.com/spf13/cobra"
+
+	"github.com/gatherq/gatherq/internal/cli"
 )
 
 // healthTimeout bounds the check: container engines give it some seconds.

@@ -19,12 +19,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gatherq/gatherq/internal/cli"
 	"github.com/gatherq/gatherq/internal/embedded"
 	"github.com/gatherq/gatherq/internal/tasks"
 	"github.com/gatherq/gatherq/pkg/await"
 	"github.com/gatherq/gatherq/pkg/jobs"
-	"github.com/redis/go-redis/v9"
 )
 
 // binary builds the program once for all tests.
@@ -210,7 +211,7 @@ func TestFirstSignalDrains(t *testing.T) {
 	p := start(t, nil, "--redis", url, "--admin", "127.0.0.1:0", "--allow-sim", "--concurrency", "1")
 	addr := p.admin(t)
 	eventually(t, "the worker is ready", isReady(addr))
-	first := running(t, rdb, client, "n", `{"sleep_ms":1500},{"return":{"a" : "<1>"}}`)
+	first := running(t, rdb, client, "n", `{"sleep_ms":3000},{"return":{"a" : "<1>"}}`)
 	second, err := jobs.CreateTask(t.Context(), client, tasks.Echo.Call(json.RawMessage(`2`)))
 	if err != nil {
 		t.Fatal(err)

@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/gatherq/gatherq/internal/cli"
 	"github.com/gatherq/gatherq/internal/tasks"
-	"github.com/spf13/cobra"
 )
 
 const (
@@ -60,7 +61,7 @@ Every flag that is not given is read from the environment: GATHERQ_ and its name
 	s.connection.Register(f)
 	s.logging.Register(f, "info")
 	f.StringVar(&s.embeddedListen, "embedded-listen", "", "`ADDRESS` on which the Redis of --redis embedded listens for other processes (default \""+defaultListen+"\")")
-	f.StringVar(&s.queues, "queues", "default=1", "queues to serve, each with its `WEIGHT`: its share when several have work")
+	f.StringVar(&s.queues, "queues", "default=1", "`QUEUES` to serve, each with its weight: its share when several have work; as in default=3,low=1")
 	f.BoolVar(&s.strict, "strict", false, "empty a heavier queue before a lighter one")
 	f.IntVar(&s.concurrency, "concurrency", 0, "handlers that run at once, 1 to 100000 (default 8 × cores)")
 	f.DurationVar(&s.drain, "drain", defaultDrain, "how long running tasks may finish after the first signal, 0 to 24h")

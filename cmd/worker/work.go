@@ -14,10 +14,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/gatherq/gatherq/internal/cli"
 	"github.com/gatherq/gatherq/internal/tasks"
 	"github.com/gatherq/gatherq/pkg/jobs"
-	"github.com/spf13/cobra"
 )
 
 // work runs a worker until it has drained.
@@ -94,7 +95,7 @@ func work(cmd *cobra.Command, s *settings) (err error) {
 
 	ctx, drain := context.WithCancel(cmd.Context())
 	defer drain()
-	admin, err := startAdmin(adminAddr, &health{redis: rdb.Client, answers: answers, worker: worker, draining: ctx.Done()}, log)
+	admin, err := startAdmin(ctx, adminAddr, &health{redis: rdb.Client, answers: answers, worker: worker, draining: ctx.Done()}, log)
 	if err != nil {
 		return err
 	}

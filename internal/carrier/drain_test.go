@@ -122,4 +122,3 @@ func TestNothingIsLeft(t *testing.T) {
 		eventually(t, "the goroutines are gone", func() bool { return runtime.NumGoroutine() <= before })
 	})
 }
-

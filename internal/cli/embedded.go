@@ -5,8 +5,9 @@ import (
 	"io"
 	"os"
 
-	"github.com/gatherq/gatherq/internal/embedded"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gatherq/gatherq/internal/embedded"
 )
 
 // openEmbedded starts a Redis in this process and says so.

@@ -8,8 +8,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/gatherq/gatherq/internal/embedded"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gatherq/gatherq/internal/embedded"
 )
 
 func TestRedisCounters(t *testing.T) {

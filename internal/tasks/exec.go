@@ -158,7 +158,8 @@ func (r *runner) execute(ctx context.Context, path string, argv []string, stdin 
 		return ExecResult{}, context.Cause(ctx)
 	}
 	stdout, stderr := &capped{limit: maxOutput}, &capped{limit: maxOutput}
-	cmd := exec.Command(path, argv...)
+	// The context ends the whole group below, and not the program alone, as it would here.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), path, argv...)
 	cmd.Env = []string{} // not nil, which would be the worker's own
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.Stdout, cmd.Stderr = stdout, stderr

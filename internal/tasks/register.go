@@ -4,8 +4,9 @@ import (
 	"errors"
 	"os"
 
-	"github.com/gatherq/gatherq/pkg/jobs"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gatherq/gatherq/pkg/jobs"
 )
 
 // Config says which task types a worker offers, and what they may do. The zero value offers echo and sleep.

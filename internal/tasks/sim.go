@@ -61,7 +61,7 @@ func (s *simulator) run(ctx context.Context, p program) (json.RawMessage, error)
 		case opExit:
 			s.exit(int(st.n))
 		case opIgnoreCancel:
-			time.Sleep(time.Duration(st.n) * time.Millisecond)
+			ignore(st.n)
 		case opBytes:
 			value = text(st.n)
 		case opReturn:
@@ -92,7 +92,7 @@ func (s *simulator) cancelled(ctx context.Context, c *onCancel, cause error) (js
 	if c == nil || errors.Is(cause, jobs.ErrDraining) || errors.Is(cause, jobs.ErrFenced) {
 		return nil, cause
 	}
-	time.Sleep(time.Duration(c.sleepMS) * time.Millisecond)
+	ignore(c.sleepMS)
 	switch {
 	case c.value != nil:
 		return s.replace(ctx, c.value), nil
@@ -135,6 +135,9 @@ func causeOf(ctx context.Context) json.RawMessage {
 	}
 	return quoted
 }
+
+// ignore sleeps ms milliseconds, whatever becomes of the context: that is what is rehearsed.
+func ignore(ms int64) { <-time.After(time.Duration(ms) * time.Millisecond) }
 
 // busy burns a core for ms milliseconds, or until the context ends.
 func busy(ctx context.Context, ms int64) error {

@@ -150,6 +150,7 @@ func (p *pump) pull() {
 	case got.Status == group.GotRange:
 		p.take(w.openRange(got.Range))
 	default: // Empty, Stale
+		w.cfg.Log.Debug("a ticket is over", "group", p.ticket.Group, "place", p.ticket.Place, "delivery", p.ticket.Number, "stale", got.Status == group.Stale)
 		p.state = ticketGone
 	}
 	p.acknowledge()

@@ -54,11 +54,14 @@ func each(t *testing.T, test func(t *testing.T, f *fleet)) {
 		t.Cleanup(r.Close)
 		test(t, newFleet(t, r.Options()))
 	})
-	t.Run("real", func(t *testing.T) { test(t, newFleet(t, realRedis(t))) })
+	t.Run("real", func(t *testing.T) {
+		_, opts := realRedis(t)
+		test(t, newFleet(t, opts))
+	})
 }
 
 // realRedis starts a redis-server that ends with the test.
-func realRedis(t *testing.T) *redis.Options {
+func realRedis(t *testing.T) (*os.Process, *redis.Options) {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -84,7 +87,7 @@ func realRedis(t *testing.T) *redis.Options {
 	rdb := redis.NewClient(&redis.Options{Addr: addr.String()})
 	defer rdb.Close()
 	within(t, 10*time.Second, "redis-server", func() bool { return rdb.Ping(t.Context()).Err() == nil })
-	return &redis.Options{Addr: addr.String()}
+	return cmd.Process, &redis.Options{Addr: addr.String()}
 }
 
 // within polls until ok, or fails the test.

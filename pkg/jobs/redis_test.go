@@ -56,7 +56,7 @@ func realRedis(t *testing.T) *redis.Client {
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
 		socket = dir + "/redis.sock"
 	}
-	cmd := exec.Command(path, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", dir)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), path, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -62,7 +62,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
 end
 local head = redis.call('ZRANGE', OPEN, 0, 0, 'WITHSCORES')
 local next_in = -1
-if head[2] and tonumber(head[2]) < FAR then next_in = math.max(0, tonumber(head[2]) - now) end
+local at = head[2] and tonumber(head[2]) -- FAR is no number to the embedded Redis: it writes 9e+15, which its Lua does not read
+if at and at < FAR then next_in = math.max(0, at - now) end
 local answer = {next_in, outbox}
 for _, a in ipairs(acts) do answer[#answer + 1] = a end
 return answer
