@@ -54,7 +54,9 @@ func monitored(t *testing.T, opts *redis.Options, addrs []string, d time.Duratio
 		t.Fatal(err)
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(d))
-	for lines := bufio.NewScanner(conn); lines.Scan(); {
+	lines := bufio.NewScanner(conn)
+	lines.Buffer(nil, 16<<20) // a script with 500 IDs is one line
+	for lines.Scan() {
 		for _, addr := range addrs {
 			if strings.Contains(lines.Text(), " "+addr+"]") {
 				n++
@@ -83,11 +85,15 @@ func TestThousandAwaitsAreCheap(t *testing.T) {
 		all.Go(func() { _, _ = await.Result(ctx, jobs.TaskByID[string](c, task.ID())) })
 	}
 	within(t, 10*time.Second, "the awaits", func() bool { return c.Stats().AwaitsOpen == len(tasks) })
+	// An await that comes behind them has been to Redis when it ends.
+	_ = second(await.Result(ctx, jobs.TaskByID[int](c, "nobody")))
 	addrs := addresses(t, rdb)
 	if len(addrs) > 3 {
 		t.Errorf("%d connections", len(addrs))
 	}
-	if n := monitored(t, opts, addrs, 5*time.Second); n > 10 || n == 0 {
+	n := monitored(t, opts, addrs, 5*time.Second)
+	t.Logf("%d connections, %d commands in 5 s", len(addrs), n)
+	if n > 10 || n == 0 {
 		t.Errorf("%d commands in 5 s", n)
 	}
 	cancel()
@@ -126,13 +132,19 @@ func TestDecision40_HungRedis(t *testing.T) {
 		"All, new client":     func(ctx context.Context) error { return second(await.All(ctx, fresh())) },
 		"InOrder, new client": func(ctx context.Context) error { return last(await.InOrder(ctx, fresh())) },
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		begin := time.Now()
-		err := call(ctx)
-		if d := time.Since(begin); !errors.Is(err, await.ErrGaveUp) || !errors.Is(err, context.DeadlineExceeded) || d > 300*time.Millisecond {
-			t.Errorf("%s: %v after %v", name, err, d)
+		best := time.Hour // of three: the machine may be busy
+		for range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			begin := time.Now()
+			err := call(ctx)
+			if best = min(best, time.Since(begin)); !errors.Is(err, await.ErrGaveUp) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v", name, err)
+			}
+			cancel()
 		}
-		cancel()
+		if best > 250*time.Millisecond {
+			t.Errorf("%s: %v", name, best)
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()

@@ -229,7 +229,7 @@ type reading struct {
 // Bounds of what an await that is given up reads: it starts before the deadline, if there is one, and ends soon after it.
 const (
 	earlyMost = 500 * time.Millisecond
-	lateMost  = 25 * time.Millisecond
+	lateMost  = 20 * time.Millisecond
 )
 
 // await waits for the group. Shortly before the context's deadline it reads what is there: afterwards there is no time for much.

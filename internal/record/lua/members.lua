@@ -88,6 +88,9 @@ local function close_barrier(gid, g, now)
   local gone = {gid}
   for k = 0, num(redis.call('HGET', gk, 'T')) - 1 do
     gone[#gone + 1] = '#' .. k .. ':' .. gid
+    local t = redis.call('HGET', gk, 't' .. k)
+    local holder = t and split(t, ';')[2] or ''
+    if holder ~= '' then redis.call('SREM', k_holdings(holder), 't|' .. gid .. '|' .. k) end
     redis.call('HDEL', gk, 't' .. k)
   end
   redis.call('ZREM', OPEN, unpack(gone))
