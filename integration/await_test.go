@@ -142,9 +142,9 @@ func TestAwaitEndsWhenRedisIsGoneForGood(t *testing.T) {
 	}
 }
 
-// Every exported call ends with its context, also on a Redis that accepts and never answers.
+// Every exported call ends with its context, also on a Redis that accepts and never answers. It measures time, so no other test
+// runs beside it.
 func TestDecision40_CallsEndWithTheirContext(t *testing.T) {
-	t.Parallel()
 	const limit, most = 200 * time.Millisecond, 300 * time.Millisecond
 	s := redistest.Local(t)
 	warm := client(t, s, jobs.ClientConfig{})

@@ -23,11 +23,15 @@ import (
 	"github.com/gatherq/gatherq/pkg/jobs"
 )
 
-// crashEnv holds what a crashing producer does: "<URL> <group ID> <members> <commands>".
+// crashEnv holds what a crashing producer does: "<URL> <group ID> <members> <every> <commands>"; each member
+// whose index is a multiple of every, if that is not 0, is a task with an ID of its own.
 const crashEnv = "GATHERQ_TEST_CRASH"
 
+// crashRetention is that of the groups: long enough to await one after its producer died.
+const crashRetention = 15 * time.Second
+
 // crashed is a member of the groups that crashing producers gather; its argument is the group's number in the sweep.
-var crashed = jobs.Define[int, int]("crashed", jobs.Retention(15*time.Second))
+var crashed = jobs.Define[int, int]("crashed")
 
 // crashingProducer gathers a group and kills its own process with SIGKILL when it has sent a number of commands to Redis. It
 // prints how many commands it sent if it lives to see the end.
@@ -35,7 +39,8 @@ func crashingProducer() {
 	fields := strings.Fields(os.Getenv(crashEnv))
 	url, id := fields[0], fields[1]
 	members, _ := strconv.Atoi(fields[2])
-	last, _ := strconv.ParseInt(fields[3], 10, 64)
+	every, _ := strconv.Atoi(fields[3])
+	last, _ := strconv.ParseInt(fields[4], 10, 64)
 	number, _ := strconv.Atoi(id[strings.LastIndexByte(id, '-')+1:])
 
 	opts, err := redis.ParseURL(url)
@@ -56,12 +61,16 @@ func crashingProducer() {
 		panic(err)
 	}
 	_, err = jobs.GatherSeq(context.Background(), c, func(yield func(jobs.Call[int]) bool) {
-		for range members {
-			if !yield(crashed.Call(number)) {
+		for i := range members {
+			var own []jobs.CallOption
+			if every > 0 && i%every == 0 {
+				own = append(own, jobs.ID(fmt.Sprintf("%s.%d", id, i)), jobs.Retention(crashRetention))
+			}
+			if !yield(crashed.Call(number, own...)) {
 				return
 			}
 		}
-	}, jobs.ID(id))
+	}, jobs.ID(id), jobs.Retention(crashRetention))
 	if err != nil {
 		panic(err)
 	}
@@ -136,44 +145,46 @@ func (c *countingConn) advance(p []byte) (n int, ended bool) {
 }
 
 // crash runs a crashing producer and returns how many commands it sent, 0 if it was killed.
-func crash(t *testing.T, s *redistest.Server, id string, members int, last int64) int64 {
-	t.Helper()
+func crash(t *testing.T, s *redistest.Server, id string, members, every int, last int64) (int64, error) {
 	self, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d %d", crashEnv, s.URL, id, members, last))
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d %d %d", crashEnv, s.URL, id, members, every, last))
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
 	if err == nil {
-		n, err := strconv.ParseInt(stdout.String(), 10, 64)
-		if err != nil {
-			t.Fatalf("%s: %v: %s", id, err, stderr.String())
-		}
-		return n
+		return strconv.ParseInt(stdout.String(), 10, 64)
 	}
-	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != -1 {
-		t.Fatalf("%s: %v: %s", id, err, stderr.String())
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == -1 {
+		return 0, nil
 	}
-	return 0
+	return 0, fmt.Errorf("%w: %s", err, stderr.String())
 }
 
 // A producer that is killed after any of its commands leaves the whole group, which runs to its end, or nothing.
 func TestGatherIsAllOrNothingWhereverItsProducerDies(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		members, points int // points: how many of the commands are tried, the last ones all
-	}{{members: 2_000, points: 200}, {members: 100_000, points: 16}} {
-		t.Run(strconv.Itoa(tt.members), func(t *testing.T) {
+		name    string
+		members int
+		every   int // of the members that are tasks with IDs of their own
+		points  int // how many of the commands are tried, beside the last ones
+	}{
+		{name: "2,000", members: 2_000, points: 200},
+		{name: "100,000", members: 100_000, points: 16},
+		{name: "with IDs of their own", members: 200, every: 10, points: 60},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			sweep(t, tt.members, tt.points)
+			sweep(t, tt.members, tt.every, tt.points)
 		})
 	}
 }
 
-func sweep(t *testing.T, members, points int) {
+func sweep(t *testing.T, members, every, points int) {
 	s := redistest.Any(t)
 	rdb := s.Client(t)
 	c := client(t, s, jobs.ClientConfig{})
@@ -188,10 +199,15 @@ func sweep(t *testing.T, members, points int) {
 	})
 	serve(t, w)
 
-	// One that is not killed: how many commands there are, and what stays for good.
-	commands := crash(t, s, "whole-0", members, 0)
-	if whole := endOfCrash(t, c, "whole-0", members); !whole {
-		t.Fatal("a gather that nobody killed is not known")
+	// Two that are not killed: the first one brings the scripts into Redis, the second one shows how many commands there are.
+	var commands int64
+	for _, id := range []string{"first-0", "whole-0"} {
+		if commands, err = crash(t, s, id, members, every, 0); err != nil {
+			t.Fatal(err)
+		}
+		if whole, err := endOfCrash(t, c, id, members); !whole || err != nil {
+			t.Fatalf("a gather that nobody killed: %v, %v", whole, err)
+		}
 	}
 	t.Logf("a gather of %d sends %d commands", members, commands)
 
@@ -203,33 +219,48 @@ func sweep(t *testing.T, members, points int) {
 	for k := max(1, commands-5); k <= commands; k++ {
 		at = append(at, k)
 	}
-	var none, whole int
+	var none, there atomic.Int64
+	var all sync.WaitGroup
+	running := make(chan struct{}, 4) // some wait for the repair of what the dead one has left half done
 	for i, k := range at {
-		id := fmt.Sprintf("killed-%d", i+1)
-		if sent := crash(t, s, id, members, k); sent != 0 {
-			t.Logf("after command %d: not killed, it sent %d", k, sent) // their number varies a little
+		running <- struct{}{}
+		all.Go(func() {
+			defer func() { <-running }()
+			id := fmt.Sprintf("killed-%d", i+1)
+			whole, err := crashPoint(t, s, c, id, members, every, k)
+			n := ran[i+1].Load()
+			switch {
+			case err != nil:
+				t.Errorf("after command %d: %v", k, err)
+			case whole:
+				there.Add(1)
+				if n != int64(members) {
+					t.Errorf("after command %d: %d members ran of %d", k, n, members)
+				}
+			default:
+				none.Add(1)
+				if n != 0 {
+					t.Errorf("after command %d: the group is not known, and %d members ran", k, n)
+				}
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("%d crash points: %d groups ran, %d are not there", len(at), there.Load(), none.Load())
+	if there.Load() == 0 || none.Load() == 0 {
+		t.Errorf("%d groups ran, %d are not there: the sweep must see both", there.Load(), none.Load())
+	}
+	// Staging lives for 60 s, results and what is left of them for twice their retention.
+	for end := time.Now().Add(75 * time.Second); ; pause(t, time.Second) {
+		left := append(holders(t, rdb, "killed-"), staged(t, rdb)...)
+		if len(left) == 0 {
+			break
 		}
-		eventually(t, "end of the dead producer's connections", func() bool { return !s.IsReal() || len(clients(t, rdb, id)) == 0 })
-		if endOfCrash(t, c, id, members) {
-			whole++
-			if n := ran[i+1].Load(); n != int64(members) {
-				t.Errorf("after command %d: %d members ran of %d", k, n, members)
-			}
-		} else {
-			none++
-			if n := ran[i+1].Load(); n != 0 {
-				t.Errorf("after command %d: the group is not known, and %d members ran", k, n)
-			}
+		if time.Now().After(end) {
+			t.Errorf("the groups left traces: %q", left)
+			break
 		}
 	}
-	t.Logf("%d crash points: %d groups ran, %d are not there", len(at), whole, none)
-	if whole == 0 || none == 0 {
-		t.Errorf("%d groups ran, %d are not there: the sweep must see both", whole, none)
-	}
-	// Staging lives for 60 s, results and what is left of them for twice 15 s.
-	within(t, 90*time.Second, "Redis without traces of the groups", func() bool {
-		return len(holders(t, rdb, "killed-")) == 0 && !staged(t, rdb)
-	})
 	for i := range at {
 		if n := ran[i+1].Load(); n != 0 && n != int64(members) {
 			t.Errorf("group %d: %d members ran in the end", i+1, n)
@@ -237,35 +268,62 @@ func sweep(t *testing.T, members, points int) {
 	}
 }
 
-// staged reports whether a key is left that holds arguments or results of a group.
-func staged(t *testing.T, rdb *redis.Client) bool {
+// staged returns the keys that hold arguments or results of a group.
+func staged(t *testing.T, rdb *redis.Client) (keys []string) {
 	t.Helper()
 	for _, key := range allKeys(t, rdb) {
-		for _, kind := range []string{":r:", ":a:", ":v:", ":i:", ":x:", ":y:", ":f:", ":m:", ":z:"} {
-			if strings.HasPrefix(key, "gq:{") && strings.Contains(key, "}"+kind) {
-				return true
+		for _, kind := range []string{"r:", "a:", "v:", "i:", "x:", "y:", "f:", "m:", "z:"} {
+			if _, rest, ok := strings.Cut(key, "}:"); ok && strings.HasPrefix(key, "gq:{gatherq:") && strings.HasPrefix(rest, kind) {
+				keys = append(keys, key)
 			}
 		}
 	}
-	return false
+	return keys
+}
+
+// crashPoint kills a producer after its k-th command, and reports whether its group is there and has ended well.
+func crashPoint(t *testing.T, s *redistest.Server, c *jobs.Client, id string, members, every int, k int64) (bool, error) {
+	if sent, err := crash(t, s, id, members, every, k); err != nil {
+		return false, err
+	} else if sent != 0 {
+		t.Logf("after command %d: not killed, it sent %d", k, sent) // their number varies a little
+	}
+	if s.IsReal() { // Redis has read all that the dead one sent when it has closed its connections
+		opts, err := redis.ParseURL(s.URL)
+		if err != nil {
+			return false, err
+		}
+		rdb := redis.NewClient(opts)
+		defer rdb.Close()
+		for {
+			list, err := rdb.ClientList(t.Context()).Result()
+			if err != nil {
+				return false, err
+			}
+			if !strings.Contains(list, " name="+id+" ") {
+				break
+			}
+			pause(t, 5*time.Millisecond)
+		}
+	}
+	return endOfCrash(t, c, id, members)
 }
 
 // endOfCrash waits for a group and reports whether it is there.
-func endOfCrash(t *testing.T, c *jobs.Client, id string, members int) bool {
-	t.Helper()
+func endOfCrash(t *testing.T, c *jobs.Client, id string, members int) (bool, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	outs, err := await.Settled(ctx, jobs.GroupByID[int](c, id))
 	if isKind(err, jobs.ErrUnknown) {
-		return false
+		return false, nil
 	}
 	if err != nil || len(outs) != members {
-		t.Fatalf("%s: %d outcomes, %v", id, len(outs), err)
+		return true, fmt.Errorf("%d outcomes: %w", len(outs), err)
 	}
 	for _, out := range outs {
 		if out.State != jobs.StateSucceeded {
-			t.Fatalf("%s: %+v", id, out)
+			return true, fmt.Errorf("member %d: %s: %w", out.Index, out.State, out.Err)
 		}
 	}
-	return true
+	return true, nil
 }

@@ -146,7 +146,7 @@ func gone(t *testing.T, rdb *redis.Client, mark string, ok func() bool) {
 			for _, key := range holders(t, rdb, mark) {
 				t.Logf("%s: %.1000v", key, append(rdb.SMembers(t.Context(), key).Val(), rdb.HKeys(t.Context(), key).Val()...))
 			}
-t.Fatalf("%d keys: %q; with an ID: %q", size(t, rdb), allKeys(t, rdb), holders(t, rdb, mark))
+			t.Fatalf("%d keys: %q; with an ID: %q", size(t, rdb), allKeys(t, rdb), holders(t, rdb, mark))
 		}
 	}
 }

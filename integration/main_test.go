@@ -19,6 +19,11 @@ func TestMain(m *testing.M) {
 		return
 	}
 	flag.Parse()
+	parallel := false
+	flag.Visit(func(f *flag.Flag) { parallel = parallel || f.Name == "test.parallel" })
+	if !parallel { // most of these tests wait most of their time; one a core would take too long
+		flag.Set("test.parallel", "6")
+	}
 	os.Exit(run(m))
 }
 

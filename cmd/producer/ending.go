@@ -254,7 +254,7 @@ func (s *session) report(ctx context.Context, e *ending, err error, flags awaitF
 	if silent(err) {
 		return
 	}
-	how := ""
+	var how string
 	switch cli.Code(err) {
 	case cli.ExitInterrupted:
 		how = "interrupted"

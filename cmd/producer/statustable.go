@@ -129,7 +129,8 @@ func memberWords(in jobs.Info) string {
 		return ""
 	}
 	total, ended := members(in)
-	text := fmt.Sprintf("%d of %d ended", ended, total)
+	var text strings.Builder
+	fmt.Fprintf(&text, "%d of %d ended", ended, total)
 	var states []jobs.State
 	for state, n := range in.Counts {
 		if n > 0 {
@@ -150,9 +151,9 @@ func memberWords(in jobs.Info) string {
 		if i == 0 {
 			sep = ": "
 		}
-		text += fmt.Sprintf("%s%d %s", sep, in.Counts[state], state)
+		fmt.Fprintf(&text, "%s%d %s", sep, in.Counts[state], state)
 	}
-	return text
+	return text.String()
 }
 
 // distance says how long t is from now.

@@ -3,7 +3,6 @@ package carrier
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -19,7 +18,7 @@ import (
 	"github.com/gatherq/gatherq/internal/record"
 )
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 // onEach runs a test on the embedded Redis and on an installed one. dial makes further clients.
 func onEach(t *testing.T, test func(t *testing.T, dial func() *redis.Client)) {

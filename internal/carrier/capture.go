@@ -80,7 +80,7 @@ func (c *capture) Eval(ctx context.Context, script string, keys []string, args .
 }
 
 // noScript is Redis' reply to the hash of a script that it does not have.
-type noScript struct{}
+type noScript struct{} //nolint:errname // named for what it is: a reply
 
 func (noScript) Error() string { return "NOSCRIPT No matching script. Please use EVAL." }
 func (noScript) RedisError()   {}

@@ -99,6 +99,10 @@ func (c *Carrier) Enqueue(ctx context.Context, hs []record.HandOver, before ...*
 	for i, p := range fresh {
 		p.settle(news[i].Err == nil)
 	}
+	if slices.ContainsFunc(messages, func(m *conn.Call) bool { return m.Again }) {
+		// Its bell rang before it: for nothing, if the worker has looked in between. Unanswered it costs time, nothing else.
+		_ = c.conn.Do(ctx, c.rings(hs)...)
+	}
 	// An error reply to a bell costs the time until the worker looks by itself, nothing else.
 	return nil
 }

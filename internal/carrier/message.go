@@ -45,7 +45,7 @@ func fields(b []byte, each func(number uint64, data []byte) bool) bool {
 			if m <= 0 || size > uint64(len(b)-m) {
 				return false
 			}
-			n = m + int(size) //nolint:gosec // not above len(b)
+			n = m + int(size)
 			if !each(tag>>3, b[m:n]) {
 				return false
 			}

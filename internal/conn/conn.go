@@ -56,6 +56,13 @@ func New(rdb redis.UniversalClient, log *slog.Logger) *Conn {
 // Redis returns the client underneath, for subscriptions and for asynq.
 func (c *Conn) Redis() redis.UniversalClient { return c.rdb }
 
+// Private reports whether Redis lies inside this process and no other can reach it, so that nothing happens in it unheard. Loops
+// that only look for what was lost may be slow then: in tests with virtual time days pass by.
+func (c *Conn) Private() bool {
+	client, ok := c.rdb.(*redis.Client)
+	return ok && client.Options().Network == "pipe"
+}
+
 // LastAnswer returns when Redis last answered anything, and false if it never did.
 func (c *Conn) LastAnswer() (time.Time, bool) {
 	n := c.answered.Load()
@@ -79,7 +86,7 @@ func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
 	work := &attempt{calls: make([]Call, len(calls))}
 	for i, call := range calls {
 		work.calls[i] = *call
-		work.calls[i].Reply, work.calls[i].Err = nil, errNoAnswer
+		work.calls[i].Reply, work.calls[i].Err, work.calls[i].Again = nil, errNoAnswer, false
 	}
 	done := make(chan error, 1)
 	go func() { done <- c.run(ctx, work) }()
@@ -94,7 +101,7 @@ func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
 		}
 	}
 	for i := range calls {
-		calls[i].Reply, calls[i].Err = work.calls[i].Reply, work.calls[i].Err
+		calls[i].Reply, calls[i].Err, calls[i].Again = work.calls[i].Reply, work.calls[i].Err, work.calls[i].Again
 		if err != nil && errors.Is(calls[i].Err, errNoAnswer) {
 			calls[i].Err = err
 		}
@@ -128,6 +135,9 @@ func (c *Conn) run(ctx context.Context, a *attempt) error {
 		open := a.open()
 		if len(open) == 0 {
 			return nil
+		}
+		for _, call := range open {
+			call.Again = try > 0
 		}
 		again, noscript, last := c.once(ctx, a, open, whole)
 		if !again {

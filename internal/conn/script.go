@@ -1,7 +1,7 @@
 package conn
 
 import (
-	"crypto/sha1"
+	"crypto/sha1" //nolint:gosec // EVALSHA names scripts by SHA-1
 	"encoding/hex"
 	"strings"
 
@@ -37,6 +37,7 @@ type Call struct {
 
 	Reply any
 	Err   error
+	Again bool // it was sent more than once: what followed it in the pipeline may have been executed before it
 }
 
 // NewCall returns the call of a script in the shard with that prefix.

@@ -14,6 +14,7 @@ type Arrivals struct {
 	open []bool       // not returned yet
 	left int
 	stop []func()
+	bare bool // groups without their values
 }
 
 type arrival struct {
@@ -24,25 +25,50 @@ type arrival struct {
 
 // Arrive begins to wait for handles of any clients. A handle that is refused is the error, and nothing has begun. Close it.
 func Arrive(handles []Handle) (*Arrivals, error) {
-	a := &Arrivals{told: make(chan arrival, len(handles)), open: make([]bool, len(handles)), left: len(handles)}
+	refs := make([]*Ref, len(handles))
+	for i, h := range handles {
+		r, err := RefOf(h)
+		if err != nil {
+			return nil, err
+		}
+		refs[i] = r
+	}
+	a := &Arrivals{refs: refs}
+	a.begin()
+	return a, nil
+}
+
+// ArriveGroup begins to wait for the group behind h alone, or for its Settled view; its value is not read. Close it.
+func ArriveGroup(h Handle, settled bool) (*Arrivals, error) {
+	r, err := RefOf(h)
+	if err != nil {
+		return nil, err
+	}
+	view := *r
+	if settled {
+		view.kind = Settled
+	}
+	a := &Arrivals{refs: []*Ref{&view}, bare: true}
+	a.begin()
+	return a, nil
+}
+
+func (a *Arrivals) begin() {
+	a.told, a.open, a.left = make(chan arrival, len(a.refs)), make([]bool, len(a.refs)), len(a.refs)
 	type batch struct {
 		interests []record.Interest
 		places    []int
 	}
 	batches := map[*Engine]*batch{}
 	var engines []*Engine
-	for i, h := range handles {
-		r, err := RefOf(h)
-		if err != nil {
-			return nil, err
-		}
+	for i, r := range a.refs {
 		b := batches[r.engine]
 		if b == nil {
 			b = &batch{}
 			batches[r.engine], engines = b, append(engines, r.engine)
 		}
 		b.interests, b.places = append(b.interests, r.interest()), append(b.places, i)
-		a.refs, a.open[i] = append(a.refs, r), true
+		a.open[i] = true
 	}
 	for _, e := range engines {
 		b := batches[e]
@@ -50,7 +76,6 @@ func Arrive(handles []Handle) (*Arrivals, error) {
 			a.told <- arrival{b.places[i], answer, err}
 		}))
 	}
-	return a, nil
 }
 
 // Close stops waiting.
@@ -64,7 +89,8 @@ func (a *Arrivals) Close() {
 func (a *Arrivals) Len() int { return a.left }
 
 // Next blocks for the next end and returns its place among the handles; -1 when all have been returned, or together with an
-// error that is not about one handle: the end of ctx. With a place the error is about waiting for that one.
+// error that is not about one handle: the end of ctx, after which it may be called again. With a place the error is about
+// waiting for that one.
 func (a *Arrivals) Next(ctx context.Context) (place int, f *Fate, err error) {
 	if a.left == 0 {
 		return -1, nil, nil
@@ -89,7 +115,7 @@ func (a *Arrivals) take(ctx context.Context, got arrival) (place int, f *Fate, e
 	} else {
 		got.err = r.engine.trouble(ctx, r.id, got.err)
 	}
-	if got.err == nil && r.kind != Task && f.State == record.Succeeded {
+	if got.err == nil && r.kind != Task && f.State == record.Succeeded && !a.bare {
 		var loaded *Fate
 		if loaded, got.err = r.engine.list(ctx, memo{}, r.id, r.kind == Settled); got.err == nil {
 			f.Raw = loaded.Raw

@@ -30,21 +30,6 @@ func Await(ctx context.Context, h Handle) (*Fate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return await(ctx, r)
-}
-
-// AwaitSettled is Await of the Settled view of the group behind h.
-func AwaitSettled(ctx context.Context, h Handle) (*Fate, error) {
-	r, err := RefOf(h)
-	if err != nil {
-		return nil, err
-	}
-	view := *r
-	view.kind = Settled
-	return await(ctx, &view)
-}
-
-func await(ctx context.Context, r *Ref) (*Fate, error) {
 	e := r.engine
 	a, err := e.inbox.Wait(ctx, r.interest())
 	if err != nil {

@@ -49,6 +49,9 @@ type Engine struct {
 	closed atomic.Bool
 }
 
+// calmCheck is how often awaits look for a lost notice where none can be lost; still oftener than an await's patience ends.
+const calmCheck = 20 * time.Second
+
 // NewEngine returns the engine of a namespace over rdb, which stays the caller's. It does no I/O.
 func NewEngine(rdb redis.UniversalClient, cfg Config) *Engine {
 	shards := shardsSingle
@@ -59,7 +62,12 @@ func NewEngine(rdb redis.UniversalClient, cfg Config) *Engine {
 	e := &Engine{conn: c, keys: k, records: record.NewStore(c, k), carrier: carrier.New(c, k), patience: cfg.Patience, log: cfg.Logger}
 	e.life, e.end = context.WithCancel(context.Background())
 	e.groups = group.NewStore(e.records)
+	check := inbox.CheckEvery
+	if c.Private() {
+		check = calmCheck
+	}
 	e.inbox = inbox.New(inbox.Config{
+		CheckEvery: check,
 		Watch:      e.records.Watch,
 		Open:       func(id string) inbox.Channel { return inbox.Subscribe(rdb, k.Inbox(id)) },
 		Sweep:      e.groups.Sweep,

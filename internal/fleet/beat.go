@@ -18,7 +18,8 @@ import (
 const (
 	beatEvery = time.Second
 	beatLife  = time.Minute // of what a beat writes, after the last one
-	beatLong  = 10          // beats between those that renew the life, the list of workers and the clock
+	beatCalm  = 5 * time.Second
+	beatLong  = 10 // beats between those that renew the life, the list of workers and the clock
 )
 
 // Status is what changes from beat to beat.
@@ -38,6 +39,7 @@ type BeatConfig struct {
 	// Ask asks the records about what the worker holds, and passes their answers on.
 	Ask   func(ctx context.Context) error
 	Clock *Clock
+	Calm  bool // nobody else is there to hear it: it only has to keep its own key
 	Log   *slog.Logger
 }
 
@@ -100,7 +102,11 @@ func (b *Beat) Once(ctx context.Context) error {
 // Run beats until ctx ends, and then takes the worker off the list.
 func (b *Beat) Run(ctx context.Context) {
 	defer b.leave()
-	tick := time.NewTicker(beatEvery)
+	every := beatEvery
+	if b.cfg.Calm {
+		every = beatCalm
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {

@@ -13,6 +13,7 @@ type OutboxConfig struct {
 	// Deliver tells what waits in a shard's outbox; Late only what is at least so old.
 	Deliver func(ctx context.Context, shard int) error
 	Late    func(ctx context.Context, shard int, age time.Duration) error
+	Calm    bool // as in PromoterConfig
 	Log     *slog.Logger
 }
 
@@ -46,7 +47,11 @@ func NewOutbox(cfg OutboxConfig) *Outbox {
 // Run looks for entries whose deliverer is gone, one shard after the other, until ctx ends.
 func (o *Outbox) Run(ctx context.Context) {
 	n := max(o.cfg.Shards, 1)
-	tick := time.NewTicker(max(outboxEvery/time.Duration(n), outboxRetry))
+	every := max(outboxEvery/time.Duration(n), outboxRetry)
+	if o.cfg.Calm {
+		every *= calm
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for shard := 0; ; shard = (shard + 1) % n {
 		select {

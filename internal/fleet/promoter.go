@@ -14,6 +14,7 @@ const (
 	dueEvery   = time.Second      // at least, of one shard; more shards are spread over more time
 	dueSoonest = time.Millisecond // between two looks that found nothing
 	dueRate    = 4                // looks a second without a reason, in all shards together
+	calm       = 30               // times as long between looks where nothing can be missed
 )
 
 // PromoterConfig is what a Promoter works with. All fields are needed.
@@ -25,6 +26,7 @@ type PromoterConfig struct {
 	Sweep    func(ctx context.Context, group string) error
 	Outbox   *Outbox
 	Clock    *Clock
+	Calm     bool // nothing can be missed: what looks for it may be slow (conn.Conn.Private)
 	Log      *slog.Logger
 }
 
@@ -70,6 +72,9 @@ func (p *Promoter) Wake(at time.Time) {
 
 // every is how often a shard is looked into without a reason.
 func (p *Promoter) every() time.Duration {
+	if p.cfg.Calm {
+		return calm * dueEvery
+	}
 	return max(dueEvery, time.Duration(len(p.next))*time.Second/dueRate)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatherq/gatherq/internal/carrier"
 	"github.com/gatherq/gatherq/internal/conn"
+	"github.com/gatherq/gatherq/internal/keys"
 	"github.com/gatherq/gatherq/internal/record"
 )
 
@@ -68,68 +69,95 @@ func (s *Store) Bind(ctx context.Context, gid string, c *carrier.Carrier) error 
 }
 
 func (s *Store) bindSegment(ctx context.Context, gid string, seg *segment, c *carrier.Carrier) error {
-	binds := []any{gid}
-	var links []*conn.Call
-	var at []int
+	var links []place
 	var hs []record.HandOver
 	for i := range seg.members {
 		m, index := &seg.members[i], seg.start+i
+		var h []record.HandOver
+		var err error
 		switch {
 		case m.inRange:
-		case m.Link != "" || m.ID != "":
-			id := m.Link
-			if m.ID != "" {
-				id = m.ID
-				h, err := s.createMember(ctx, m)
-				if err != nil {
-					return err
-				}
-				hs = append(hs, h...)
-			}
-			view := "t"
-			if m.LinkSettled {
-				view = "b"
-			}
-			binds = append(binds, index, view+";"+id)
-			links = append(links, s.records.LinkCall(id, m.LinkSettled, record.Link{Group: gid, Index: index}))
-			at = append(at, index)
+			continue
+		case m.Link != "":
+			links = append(links, place{index: index, id: m.Link, settled: m.LinkSettled})
+		case m.ID != "":
+			h, err = s.createMember(ctx, m)
+			links = append(links, place{index: index, id: m.ID})
 		default:
-			h, err := s.alone(ctx, gid, index, m)
-			if err != nil {
+			h, err = s.alone(ctx, gid, index, m)
+		}
+		if err != nil {
+			return err
+		}
+		hs = append(hs, h...)
+	}
+	if err := s.link(ctx, gid, links); err != nil || len(hs) == 0 {
+		return err
+	}
+	return c.HandOver(ctx, s.records, hs)
+}
+
+// place is a member from elsewhere.
+type place struct {
+	index   int
+	id      string
+	settled bool
+}
+
+// link ties places to what they stand for, and records the ends of those that have ended, in call order.
+func (s *Store) link(ctx context.Context, gid string, places []place) error {
+	if len(places) == 0 {
+		return nil
+	}
+	binds := []any{gid}
+	links := make([]*conn.Call, len(places))
+	for i, p := range places {
+		view := "t"
+		if p.settled {
+			view = "b"
+		}
+		binds = append(binds, p.index, view+";"+p.id)
+		links[i] = s.records.LinkCall(p.id, p.settled, record.Link{Group: gid, Index: p.index})
+	}
+	// the place first, then the question: an end in between finds the place
+	if err := do(ctx, s.conn, conn.NewCall(bindScript, s.keys.PrefixOf(gid), binds...)); err != nil {
+		return err
+	}
+	if err := s.conn.Do(ctx, links...); err != nil {
+		return err
+	}
+	var ended []*conn.Call
+	for i, call := range links {
+		l, err := record.ReadLinked(call)
+		if err != nil {
+			return err
+		}
+		if l.Unknown {
+			l.Outcome = &record.Outcome{State: record.Failed, Failure: &record.Failure{Kind: "unknown", Message: "no such task or group"}}
+		}
+		if l.Member {
+			if l.Outcome, err = s.memberOutcome(ctx, places[i].id); err != nil {
 				return err
 			}
-			hs = append(hs, h...)
+		}
+		if l.Outcome != nil {
+			ended = append(ended, s.linkedCall(record.Link{Group: gid, Index: places[i].index}, l.Outcome, true))
 		}
 	}
-	if len(links) > 0 {
-		// the place first, then the question: an end in between finds the place
-		if err := do(ctx, s.conn, conn.NewCall(bindScript, s.keys.PrefixOf(gid), binds...)); err != nil {
-			return err
-		}
-		if err := s.conn.Do(ctx, links...); err != nil {
-			return err
-		}
-		var ended []*conn.Call
-		for i, call := range links {
-			l, err := record.ReadLinked(call)
-			if err != nil {
-				return err
-			}
-			if l.Unknown {
-				l.Outcome = &record.Outcome{State: record.Failed, Failure: &record.Failure{Kind: "unknown", Message: "no such task or group"}}
-			}
-			if l.Outcome != nil {
-				ended = append(ended, s.linkedCall(record.Link{Group: gid, Index: at[i]}, l.Outcome, true))
-			}
-		}
-		if err := do(ctx, s.conn, ended...); err != nil {
-			return err
-		}
+	return do(ctx, s.conn, ended...)
+}
+
+// memberOutcome reads how a member of another group ended.
+func (s *Store) memberOutcome(ctx context.Context, id string) (*record.Outcome, error) {
+	gid, index, _ := keys.SplitMember(id)
+	outs, err := s.ByIndex(ctx, gid, index, 1)
+	if err != nil {
+		return nil, err
 	}
-	if len(hs) > 0 {
-		return c.HandOver(ctx, s.records, hs)
+	if len(outs) == 0 || outs[0].State == "" { // its group has expired since
+		return &record.Outcome{State: record.Expired, Failure: &record.Failure{Kind: "expired"}}, nil
 	}
-	return nil
+	return &outs[0], nil
 }
 
 // createMember creates the task of a call with an ID of its own, or finds it.
@@ -202,6 +230,11 @@ func (s *Store) tell(ctx context.Context, ends []record.End) (told []string, aga
 		o := &record.Outcome{State: e.State, Value: e.Value, Failure: e.Failure}
 		if e.Group {
 			o.Value, o.Link, o.LinkSettled = nil, e.ID, e.Settled
+		}
+		if e.Member {
+			if o, err = s.memberOutcome(ctx, e.ID); err != nil {
+				return nil, false, err
+			}
 		}
 		for _, l := range e.Links {
 			calls = append(calls, s.linkedCall(l, o, false))

@@ -358,6 +358,26 @@ func TestMembersFromElsewhere(t *testing.T) {
 	})
 }
 
+func TestAMemberOfOneGroupInAnother(t *testing.T) {
+	each(t, func(f *fixture) {
+		nonce := f.gather("g", 3)
+		tk := record.Ticket{Group: "g", Nonce: nonce, Place: 0, Number: 1}
+		first := f.pull("w1", tk, 1).Range
+		f.settle("w1", first, f.outcomes(first, record.Succeeded))
+		f.gatherLinks("h", "g:0", "g:2", "g:7")
+		rest := f.pull("w1", tk, 2).Range
+		if s := f.settle("w1", rest, f.outcomes(rest, record.Failed)); !s.Outbox {
+			f.Fatal("nobody is told")
+		}
+		f.ok(f.groups.DeliverOutbox(f.ctx, 0))
+		outs, err := f.groups.ByIndex(f.ctx, "h", 0, 3)
+		f.ok(err)
+		if string(outs[0].Value[1:]) != "0" || outs[1].Failure == nil || outs[1].Failure.Message != "boom 2" || outs[2].Failure == nil || outs[2].Failure.Kind != "unknown" {
+			f.Fatalf("%+v", outs)
+		}
+	})
+}
+
 func TestCancelEndsWhatNobodyClaimed(t *testing.T) {
 	each(t, func(f *fixture) {
 		nonce := f.gather("g", 1200)

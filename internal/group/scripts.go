@@ -38,6 +38,7 @@ func script(name string, parts ...string) *conn.Script {
 }
 
 var (
+	stageScript        = conn.NewScript("group.stage", text("stage"))
 	commitScript       = script("commit", "tickets")
 	pullScript         = script("pull", "take")
 	rangeScript        = script("range", "take")
@@ -57,7 +58,7 @@ var (
 
 // Scripts are all scripts of this package.
 func Scripts() []*conn.Script {
-	return []*conn.Script{commitScript, pullScript, rangeScript, leaveScript, aloneScript, returnScript, passScript, sweepScript,
+	return []*conn.Script{stageScript, commitScript, pullScript, rangeScript, leaveScript, aloneScript, returnScript, passScript, sweepScript,
 		cancelScript, cancelMemberScript, bindScript, boundScript, linkedScript, whereScript, flagsScript}
 }
 

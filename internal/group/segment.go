@@ -68,7 +68,7 @@ func packSegment(start int, members []Member) []byte {
 	}
 	for i := range members {
 		m := &members[i]
-		buf = binary.AppendUvarint(buf, uint64(which[i])) //nolint:gosec // not negative
+		buf = binary.AppendUvarint(buf, uint64(which[i]))
 		if m.Link != "" {
 			settled := uint64(0)
 			if m.LinkSettled {

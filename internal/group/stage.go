@@ -102,8 +102,8 @@ func (st *Stage) close(ctx context.Context) error {
 		return nil
 	}
 	blob := packSegment(st.members-len(st.buf), st.buf)
-	key := st.bucket(st.segs / bucketSize)
-	st.calls = append(st.calls, conn.NewCommand("hset", key, st.segs, blob))
+	st.calls = append(st.calls, conn.NewCall(stageScript, st.store.keys.PrefixOf(st.spec.ID),
+		st.nonce, st.segs/bucketSize, st.segs, blob, StagingTTL.Milliseconds()))
 	st.segs++
 	st.pending += len(blob)
 	st.buf, st.size = st.buf[:0], 0
@@ -121,12 +121,11 @@ func (st *Stage) flush(ctx context.Context) error {
 	if len(st.calls) == 0 {
 		return nil
 	}
-	first := st.buckets() - 1 - (len(st.calls)-1)/bucketSize - 1
-	if time.Since(st.renewed) > renewEvery {
-		first, st.renewed = 0, time.Now()
-	}
-	for b := max(first, 0); b < st.buckets(); b++ {
-		st.calls = append(st.calls, conn.NewCommand("pexpire", st.bucket(b), StagingTTL.Milliseconds()))
+	if time.Since(st.renewed) > renewEvery { // the full buckets; the others are renewed with each segment
+		st.renewed = time.Now()
+		for b := range st.buckets() {
+			st.calls = append(st.calls, conn.NewCommand("pexpire", st.bucket(b), StagingTTL.Milliseconds()))
+		}
 	}
 	calls := st.calls
 	st.calls, st.pending = nil, 0
@@ -233,7 +232,7 @@ func (st *Stage) commit(ctx context.Context, out *Committed) (waits bool, ticket
 		policy = record.Return
 	}
 	var count [8]byte
-	binary.BigEndian.PutUint64(count[:], uint64(st.members)) //nolint:gosec // not negative
+	binary.BigEndian.PutUint64(count[:], uint64(st.members))
 	st.digest.Write(count[:])
 	r := st.store.run(ctx, commitScript, sp.ID, sp.ID, st.nonce, st.members, st.segs, sp.Queue, st.digest.Sum(nil)[:16], sp.Options,
 		record.Millis(sp.Retention), record.Millis(sp.Delay), unixMS(sp.At), unixMS(sp.Deadline), record.Millis(sp.MaxPending), string(policy),

@@ -7,6 +7,7 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ type Config struct {
 	Heard      func()                   // notes an answer that came by the subscription
 	NoAnswer   func(error) bool         // reports whether an error of Watch is that Redis did not answer; it is asked again then
 	Patience   time.Duration            // without an answer, then awaits end with *UnavailableError
+	CheckEvery time.Duration            // defaults to CheckEvery
 	Log        *slog.Logger
 }
 
@@ -106,6 +108,7 @@ func New(cfg Config) *Inbox {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	cfg.CheckEvery = cmp.Or(cfg.CheckEvery, CheckEvery)
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Inbox{
 		cfg: cfg, id: uuid.NewString(), ctx: ctx, cancel: cancel,

@@ -20,7 +20,7 @@ type landing struct {
 func (b *Inbox) run() {
 	landed := make(chan landing, 1)
 	flying := false
-	next := time.Now().Add(CheckEvery) // the next safety check
+	next := time.Now().Add(b.cfg.CheckEvery) // the next safety check
 	begin := time.Now()
 	timer := time.NewTimer(confirmBy)
 	defer timer.Stop()
@@ -31,7 +31,7 @@ func (b *Inbox) run() {
 			b.listening = true
 		}
 		if now.After(next) || now.Equal(next) {
-			next = now.Add(CheckEvery)
+			next = now.Add(b.cfg.CheckEvery)
 			b.checkAll()
 			b.probe(now)
 		}
@@ -177,7 +177,7 @@ func (b *Inbox) repair(what, id string, f func(context.Context, string) error) {
 
 // probe replaces a subscription that missed something and did not answer its ping within a check's time.
 func (b *Inbox) probe(now time.Time) {
-	if b.suspect.IsZero() || now.Sub(b.suspect) < CheckEvery {
+	if b.suspect.IsZero() || now.Sub(b.suspect) < b.cfg.CheckEvery {
 		return
 	}
 	b.suspect = time.Time{}

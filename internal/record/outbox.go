@@ -15,6 +15,7 @@ type End struct {
 	ID      string
 	Settled bool // of a group: its barrier, else its outcome
 	Group   bool
+	Member  bool // of a group: its outcome stands there
 	State   State
 	Value   []byte // of a task
 	Failure *Failure
@@ -44,8 +45,11 @@ func (s *Store) Ends(ctx context.Context, shard, limit int, age time.Duration) (
 
 func parseEnd(field string, data []byte) (End, error) {
 	f, err := unpackAll(data)
-	if err != nil || len(f) != 7 {
-		return End{}, fmt.Errorf("outbox entry %q does not parse: %d fields, %w", field, len(f), err)
+	if err != nil {
+		return End{}, fmt.Errorf("outbox entry %q: %w", field, err)
+	}
+	if len(f) != 7 {
+		return End{}, fmt.Errorf("outbox entry %q has %d fields", field, len(f))
 	}
 	e := End{Field: field, ID: string(f[2]), State: State(f[3]), Failure: DecodeFailure(f[5])}
 	switch string(f[1]) {
@@ -55,6 +59,8 @@ func parseEnd(field string, data []byte) (End, error) {
 		e.Group = true
 	case "b":
 		e.Group, e.Settled = true, true
+	case "m":
+		e.Member = true
 	}
 	links, err := unpackAll(f[6])
 	if err != nil {
@@ -90,6 +96,7 @@ func (s *Store) Told(ctx context.Context, shard int, fields ...string) error {
 // Linked is the answer to a link.
 type Linked struct {
 	Unknown bool
+	Member  bool     // of a group, and it had ended: its outcome stands there
 	Outcome *Outcome // it had ended
 }
 
@@ -109,6 +116,8 @@ func ReadLinked(c *conn.Call) (Linked, error) {
 	case "linked":
 	case "unknown":
 		return Linked{Unknown: true}, r.Err
+	case "member":
+		return Linked{Member: true}, r.Err
 	case "ended":
 		o := &Outcome{State: State(r.Str()), Value: r.Bytes(), Failure: DecodeFailure(r.Bytes())}
 		switch r.Str() {

@@ -62,7 +62,7 @@ const watchBatch = 500
 func (s *Store) Watch(ctx context.Context, inbox string, in []Interest) ([]Answer, error) {
 	type slot struct {
 		call *conn.Call
-		at   []int // places in in
+		at   []int // places in the caller's list
 	}
 	open := map[int]*slot{}
 	var slots []*slot

@@ -177,10 +177,10 @@ func (r *runner) execute(ctx context.Context, path string, argv []string, stdin 
 		terminateGroup(cmd)
 		force := time.NewTimer(r.grace)
 		select {
-		case <-done:
+		case <-done: //nolint:errcheck // it ended in time, however
 		case <-force.C:
 			killGroup(cmd)
-			<-done
+			<-done //nolint:errcheck // how a killed program ended does not matter
 		}
 		force.Stop()
 		killGroup(cmd)

@@ -122,7 +122,7 @@ func (f fields) take(name string) (json.RawMessage, bool) {
 	return raw, ok
 }
 
-func (f fields) int(name string, low, high int64) (int64, error) {
+func (f fields) int(name string, low, high int64) (int64, error) { //nolint:unparam // the bounds stand where the steps are read
 	raw, ok := f.take(name)
 	if !ok {
 		return 0, fmt.Errorf("%q is missing", name)

@@ -91,10 +91,12 @@ func (w *Worker) freeSlots(held bool, n int) {
 	}
 }
 
-// handBack enqueues what nobody has claimed again, as it was. It repeats that until Redis answers or the worker's life ends: the
-// message that it came with is not acknowledged before.
+// handBack enqueues what nobody has claimed again, as it was. It repeats that until Redis answers, also for a moment after the
+// worker's life ended, since a message may come while that ends; it is not acknowledged before.
 func (w *Worker) handBack(queue string, d record.Delivery) {
-	if err := w.tell("hand back", queue, func(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(w.life), lastWord)
+	defer stop()
+	if err := w.tellWithin(ctx, "hand back", queue, func(ctx context.Context) error {
 		return w.cfg.Carrier.HandBack(ctx, record.HandOver{Queue: queue, Delivery: d})
 	}); err != nil {
 		w.cfg.Log.Error("a delivery could not be handed back", "queue", queue, "err", err)
@@ -194,7 +196,7 @@ func (w *Worker) change(what string, ref record.Ref, n int, call func(ctx contex
 	if tries > 1 {
 		return s, true // the first try had arrived, only its answer was lost; what it left to do, the fleet finds
 	}
-	w.count.fenced.Add(uint64(n)) //nolint:gosec // a count
+	w.count.fenced.Add(uint64(n))
 	w.cfg.Log.Warn("fenced: it is in other hands or has ended", "op", what, "task_id", ref.ID, "delivery", ref.Number)
 	return s, false
 }

@@ -35,6 +35,7 @@ type pump struct {
 	claimed chan struct{} // closed and nil once the ticket is claimed, or is not ours to claim
 
 	state ticketState // owned by the goroutine of run, as is what follows
+	held  bool        // the group knows this worker as the ticket's holder
 	typ   string      // met last
 
 	mu      sync.Mutex
@@ -148,6 +149,7 @@ func (p *pump) pull() {
 	case got.Status == group.NotYet:
 		p.state = ticketNotYet
 	case got.Status == group.GotRange:
+		p.held = true
 		p.take(w.openRange(got.Range))
 	default: // Empty, Stale
 		w.cfg.Log.Debug("a ticket is over", "group", p.ticket.Group, "place", p.ticket.Place, "delivery", p.ticket.Number, "stale", got.Status == group.Stale)
@@ -263,7 +265,6 @@ func (p *pump) pass() {
 // give puts the ticket to the tail of its queue.
 func (p *pump) give() {
 	w := p.w
-	early := p.claimed != nil || p.state == ticketNotYet
 	p.state = ticketGone
 	var s record.Settled
 	if err := w.tell("pass ticket", p.ticket.Group, func(ctx context.Context) (err error) {
@@ -273,7 +274,7 @@ func (p *pump) give() {
 		w.cfg.Log.Error("a ticket could not be passed on", "group", p.ticket.Group, "err", err)
 		return
 	}
-	if !s.Applied && early { // nobody holds it yet, perhaps its group is not even there: it goes back as it is
+	if !s.Applied && !p.held { // nobody holds it yet, perhaps its group is not even there: it goes back as it is
 		w.handBack(p.queue, record.Delivery{Ticket: &p.ticket})
 	}
 	w.follow(p.ticket.Group, s)

@@ -130,9 +130,7 @@ func (o *openRange) tell(now bool) {
 	}
 	outs, ids := o.ended, o.ids
 	o.ended, o.ids, o.telling, o.overtime = nil, nil, true, false
-	o.w.wg.Add(1) // the runs hold wg already, members without a run do not
-	go func() {
-		defer o.w.wg.Done()
+	o.w.wg.Go(func() { // the runs hold wg already, members without a run do not
 		o.send(outs)
 		for _, r := range ids {
 			o.w.runs.remove(r)
@@ -142,7 +140,7 @@ func (o *openRange) tell(now bool) {
 		defer o.mu.Unlock()
 		o.telling = false
 		o.tell(false)
-	}()
+	})
 }
 
 // send settles outcomes and repeats that until it is answered.

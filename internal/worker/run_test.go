@@ -3,15 +3,11 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode/utf8"
-
-	"pgregory.net/rapid"
 
 	"github.com/gatherq/gatherq/internal/record"
 )
@@ -100,70 +96,6 @@ func TestHandlerReturns(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestDecision04_AcknowledgedAtTheClaim(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeFleet{silent: 2}
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result {
-			time.Sleep(time.Hour)
-			return Result{}
-		}})
-		begin := time.Now()
-		deliver(t, w, f.task("a", options(record.Options{TimeoutMS: (2 * time.Hour).Milliseconds()})))
-		if took := time.Since(begin); took > time.Second {
-			t.Errorf("Deliver returned after %s, with the handler", took)
-		}
-		if len(f.nonces) != 3 || f.nonces[0] != f.nonces[1] || f.nonces[1] != f.nonces[2] {
-			t.Errorf("a claim in doubt must be repeated with its nonce, got %q", f.nonces)
-		}
-		time.Sleep(time.Hour + time.Second)
-		if got := f.list("settle"); len(got) != 1 {
-			t.Errorf("told %+v", f.all())
-		}
-		f.task("b", nil)
-		deliver(t, w, record.Delivery{Refs: []record.Ref{{ID: "b", Number: 1}}})
-		if last := f.nonces[len(f.nonces)-1]; last == f.nonces[0] {
-			t.Error("another dequeue must have another nonce")
-		}
-		time.Sleep(2 * time.Hour)
-	})
-}
-
-func TestUnknownReferencesAreDropped(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeFleet{}
-		w := newWorker(t, f, 3, map[string]Handler{"t": func(context.Context, Job) Result { return Result{} }})
-		f.task("b", nil)
-		deliver(t, w, record.Delivery{Refs: []record.Ref{{ID: "a", Number: 1}, {ID: "b", Number: 1}}})
-		synctest.Wait()
-		if len(f.all()) != 1 || f.all()[0].id != "b" {
-			t.Errorf("told %+v, want the end of b alone", f.all())
-		}
-		if got := w.cfg.Slots.Free(); got != 3 {
-			t.Errorf("%d slots free, want 3", got)
-		}
-	})
-}
-
-func TestDecision38_WhatHasNoSlotGoesBackInOneDelivery(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeFleet{}
-		w := newWorker(t, f, 2, map[string]Handler{"t": func(context.Context, Job) Result { time.Sleep(time.Second); return Result{} }})
-		var d record.Delivery
-		for i := range 5 {
-			d.Refs = append(d.Refs, f.task(fmt.Sprint(i), nil).Refs...)
-		}
-		deliver(t, w, d)
-		back := f.list("hand back")
-		if len(back) != 1 || len(back[0].refs) != 3 || back[0].refs[0] != d.Refs[2] {
-			t.Fatalf("handed back %+v, want the last three in one delivery", back)
-		}
-		time.Sleep(2 * time.Second)
-		if got := f.list("settle"); len(got) != 2 {
-			t.Errorf("%d ended, want 2", len(got))
-		}
-	})
 }
 
 func TestDecision15_Timeout(t *testing.T) {
@@ -317,35 +249,6 @@ func TestDecision11_ALostNoticeComesWithTheBeat(t *testing.T) {
 	})
 }
 
-func TestDecision02_FencedRunsDoNotCount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeFleet{flags: []record.Flag{{Ref: record.Ref{ID: "a", Number: 7}, Fenced: true}}}
-		var cause error
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, _ Job) Result {
-			<-ctx.Done()
-			cause = context.Cause(ctx)
-			return Result{Value: []byte("1")}
-		}})
-		deliver(t, w, f.task("a", nil))
-		synctest.Wait()
-		if err := w.Ask(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		if len(f.all()) != 0 || !errors.Is(cause, errFenced) || w.Stats().Fenced != 1 {
-			t.Errorf("told %+v, cause %v, %d fenced; want nothing told", f.all(), cause, w.Stats().Fenced)
-		}
-		f.fenced = true
-		deliver(t, w, f.task("b", nil))
-		synctest.Wait()
-		w.Notice(record.Notice{Kind: 'c', ID: "b", Number: 7})
-		synctest.Wait()
-		if got := w.Stats(); got.Fenced != 2 || got.Succeeded+got.Cancelled != 0 {
-			t.Errorf("%+v, want the refused settle counted as fenced alone", got)
-		}
-	})
-}
-
 func TestDecision15_Deadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
@@ -371,92 +274,6 @@ func TestDecision15_Deadline(t *testing.T) {
 		synctest.Wait()
 		if got := f.list("settle"); len(got) != 2 || got[1].failure.Kind != "deadline" || w.Stats().Started != 1 {
 			t.Errorf("told %+v, started %d; a task past its deadline must not start", got, w.Stats().Started)
-		}
-	})
-}
-
-func TestBackoffEndsAtTheDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeFleet{}
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result { return failed("error", "no") }})
-		for i := range 50 {
-			deliver(t, w, f.task(fmt.Sprint(i), func(c *record.Claim) {
-				c.Options = record.Options{Retries: 9, BackoffInitialMS: (24 * time.Hour).Milliseconds()}.Encode()
-				c.Deadline = time.Now().Add(time.Second)
-			}))
-			synctest.Wait()
-		}
-		for _, x := range f.list("retry") {
-			if x.delay > time.Second || x.delay <= 0 {
-				t.Errorf("delay %s, the deadline is in 1 s", x.delay)
-			}
-		}
-	})
-}
-
-func TestBackoffBounds(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		initial := time.Duration(rapid.Int64Range(int64(time.Millisecond), int64(24*time.Hour)).Draw(t, "initial"))
-		longest := time.Duration(rapid.Int64Range(int64(initial), int64(24*time.Hour)).Draw(t, "longest"))
-		n := rapid.IntRange(1, 1000).Draw(t, "failed attempts")
-		ceiling := longest
-		if n-1 < 40 && initial<<(n-1)>>(n-1) == initial {
-			ceiling = min(initial<<(n-1), longest)
-		}
-		for range 20 {
-			if d := backoff(initial, longest, n); d < time.Millisecond || d > ceiling {
-				t.Fatalf("backoff %s after %d attempts, must be in 1 ms to %s", d, n, ceiling)
-			}
-		}
-	})
-}
-
-func TestBackoffIsFullJitter(t *testing.T) {
-	low, high := 0, 0
-	for range 1000 {
-		if backoff(time.Second, time.Minute, 3) < 2*time.Second {
-			low++
-		} else {
-			high++
-		}
-	}
-	if low < 400 || high < 400 {
-		t.Errorf("%d below and %d above half of 4 s, must be about equal", low, high)
-	}
-}
-
-func TestSettleSurvivesSilence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeFleet{}
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result {
-			f.mu.Lock()
-			f.silent = 20
-			f.fenced = true // what was done before its answer was lost is not done again
-			f.mu.Unlock()
-			return Result{Value: []byte("1")}
-		}})
-		deliver(t, w, f.task("a", nil))
-		time.Sleep(5 * time.Minute)
-		if got := f.list("settle"); len(got) != 21 {
-			t.Errorf("told %d times, want until it is answered: 21", len(got))
-		}
-		if s := w.Stats(); s.Succeeded != 1 || s.Fenced != 0 {
-			t.Errorf("%+v, want one success: the first try had arrived", s)
-		}
-	})
-}
-
-func FuzzClip(f *testing.F) {
-	f.Add("abc")
-	f.Add(strings.Repeat("\xff", TextMax+1))
-	f.Add(strings.Repeat("x", TextMax-1) + "ä")
-	f.Fuzz(func(t *testing.T, s string) {
-		got := Clip(s)
-		if len(got) > TextMax || !utf8.ValidString(got) {
-			t.Errorf("%d bytes, valid %v", len(got), utf8.ValidString(got))
-		}
-		if len(s) <= TextMax && utf8.ValidString(s) && got != s {
-			t.Error("a text that fits was changed")
 		}
 	})
 }

@@ -139,13 +139,18 @@ const (
 
 // tell repeats a call until Redis has answered it, or the worker's life ends. All scripts may run twice.
 func (w *Worker) tell(what, id string, call func(ctx context.Context) error) error {
+	return w.tellWithin(w.life, what, id, call)
+}
+
+// tellWithin is tell for what must be said when the worker's life is over, too.
+func (w *Worker) tellWithin(ctx context.Context, what, id string, call func(ctx context.Context) error) error {
 	pause, refused := firstTell, 0
 	for {
-		err := call(w.life)
+		err := call(ctx)
 		if err == nil {
 			return nil
 		}
-		if w.life.Err() != nil {
+		if ctx.Err() != nil {
 			return err
 		}
 		if _, silent := errors.AsType[*conn.Error](err); !silent {
@@ -157,7 +162,7 @@ func (w *Worker) tell(what, id string, call func(ctx context.Context) error) err
 		w.cfg.Log.Warn("redis did not take it, trying again", "op", what, "task_id", id, "err", err)
 		select {
 		case <-time.After(pause/2 + rand.N(pause)):
-		case <-w.life.Done():
+		case <-ctx.Done():
 		}
 		pause = min(2*pause, lastTell)
 	}

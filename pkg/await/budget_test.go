@@ -170,7 +170,7 @@ func TestDecision40_HungRedis(t *testing.T) {
 	}
 }
 
-func TestUnavailable(t *testing.T) {
+func TestDecision16_Unavailable(t *testing.T) {
 	process, opts := realRedis(t)
 	_, c := bystander(t, opts, jobs.ClientConfig{Patience: time.Second})
 	_, _ = jobs.Peek(t.Context(), jobs.TaskByID[int](c, "a"))

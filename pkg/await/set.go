@@ -114,7 +114,7 @@ func Settled[R any](ctx context.Context, s jobs.Set[R]) ([]jobs.Outcome[R], erro
 		core.FillOutcome(f, &outs[f.Index])
 		return nil
 	}}
-	f, err := g.await(ctx, core.AwaitSettled)
+	f, err := g.await(ctx, true)
 	if err == nil {
 		err = g.finish(ctx, f)
 	}
@@ -173,7 +173,7 @@ func collect[R any](ctx context.Context, s jobs.Set[R], size func(total int), pu
 		}
 		return put(f.Index, f)
 	}}
-	f, err := g.await(ctx, core.Await)
+	f, err := g.await(ctx, false)
 	if err == nil {
 		err = core.Failure(f)
 	}
@@ -226,17 +226,36 @@ type reading struct {
 	bad     error // the first of put
 }
 
-// Bounds of what an await that is given up reads: it starts before the deadline, if there is one, and ends soon after it.
+// When a group that is awaited is read although it has not ended, so that an await that is given up has something to return:
+// now and then, a last time shortly before the context's deadline if there is one, and for a moment after its end.
 const (
-	earlyMost = 500 * time.Millisecond
-	lateMost  = 20 * time.Millisecond
+	firstGlance = 250 * time.Millisecond
+	laterGlance = 10 * time.Second
+	lastGlance  = 500 * time.Millisecond // before the deadline, at most
+	lateMost    = 30 * time.Millisecond
 )
 
-// await waits for the group. Shortly before the context's deadline it reads what is there: afterwards there is no time for much.
-func (g *reading) await(ctx context.Context, wait func(context.Context, core.Handle) (*core.Fate, error)) (*core.Fate, error) {
+// await waits for the group's outcome, or its barrier.
+func (g *reading) await(ctx context.Context, settled bool) (*core.Fate, error) {
+	group, err := core.ArriveGroup(g.set, settled)
+	if err != nil {
+		return nil, err
+	}
+	defer group.Close()
+	var last time.Time
 	if deadline, ok := ctx.Deadline(); ok {
-		early, cancel := context.WithDeadline(ctx, deadline.Add(-min(time.Until(deadline)/4, earlyMost)))
-		f, err := wait(early, g.set)
+		last = deadline.Add(-min(time.Until(deadline)/4, lastGlance))
+	}
+	for pause := firstGlance; ; pause = min(4*pause, laterGlance) {
+		glance := time.Now().Add(pause)
+		if !last.IsZero() && last.Before(glance) {
+			if glance = last; time.Now().After(last) {
+				_, f, err := group.Next(ctx)
+				return f, err
+			}
+		}
+		early, cancel := context.WithDeadline(ctx, glance)
+		_, f, err := group.Next(early)
 		cancel()
 		if !core.Ended(err) || ctx.Err() != nil {
 			return f, err
@@ -245,7 +264,6 @@ func (g *reading) await(ctx context.Context, wait func(context.Context, core.Han
 			_ = g.read(ctx) // what is wrong with it the waiting will say
 		}
 	}
-	return wait(ctx, g.set)
 }
 
 // open begins to read; f is the group's end, if it has ended.

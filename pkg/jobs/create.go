@@ -224,7 +224,7 @@ func (c *Client) answer(id string, call *conn.Call) (record.Created, error) {
 
 // conflict is the error of a creation whose ID was known.
 func conflict(id string, status record.CreateStatus) error {
-	why := ""
+	var why string
 	switch status {
 	case record.ConflictID:
 		why = "exists"

@@ -227,7 +227,7 @@ func TestCreateTasks(t *testing.T) {
 			t.Fatal(len(tasks), "tasks")
 		}
 		places := map[int]ErrorKind{}
-		for _, one := range err.(interface{ Unwrap() []error }).Unwrap() { //nolint:errorlint // joined
+		for _, one := range err.(interface{ Unwrap() []error }).Unwrap() {
 			r, ok := errors.AsType[*RejectedError](one)
 			if !ok {
 				t.Fatal(one)

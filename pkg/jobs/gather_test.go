@@ -320,7 +320,7 @@ func TestGatherSeqMemoryIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if grown := int64(most) - int64(before.HeapAlloc); grown > 15<<20 { //nolint:gosec // far from overflow
+	if grown := int64(most) - int64(before.HeapAlloc); grown > 15<<20 {
 		t.Errorf("%d MiB held for %d MiB of arguments", grown>>20, n*size>>20)
 	}
 	if info := inspect(t, g); info.Counts[StatePending] != n {

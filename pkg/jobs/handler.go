@@ -77,7 +77,7 @@ func resultOf(err error, own *Error) worker.Result {
 	switch {
 	case own != nil && inner == own:
 		f.Kind, f.Stack = string(own.Kind), own.Stack
-		if err == error(own) {
+		if err == error(own) { //nolint:errorlint // itself, not something that wraps it
 			f.Message = own.Message
 		}
 		res.Permanent = res.Permanent || own.Kind == ErrBadArgs

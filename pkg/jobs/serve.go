@@ -36,7 +36,7 @@ func (w *Worker) work(ctx context.Context) error {
 
 // workerID names a worker to records, and to people who read them. What separates fields in records is kept out.
 func workerID() string {
-	host, _ := os.Hostname() //nolint:errcheck // the rest is unique without it
+	host, _ := os.Hostname() // the rest is unique without it
 	host = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' {
 			return r
@@ -61,11 +61,13 @@ func (s *service) run(ctx context.Context) error {
 	if err := s.clock.Ask(ctx, e.Conn()); err != nil {
 		return unstored("", err)
 	}
+	calm := e.Conn().Private()
 	outbox := fleet.NewOutbox(fleet.OutboxConfig{
-		Shards: e.Keys().Shards(), Deliver: e.Groups().DeliverOutbox, Late: e.Groups().DeliverLate, Log: e.Log(),
+		Shards: e.Keys().Shards(), Deliver: e.Groups().DeliverOutbox, Late: e.Groups().DeliverLate,
+		Calm: calm, Log: e.Log(),
 	})
 	promoter := fleet.NewPromoter(fleet.PromoterConfig{
-		Shards: e.Keys().Shards(), Due: e.Records().Due, Clock: s.clock, Outbox: outbox, Log: e.Log(),
+		Shards: e.Keys().Shards(), Due: e.Records().Due, Clock: s.clock, Outbox: outbox, Calm: calm, Log: e.Log(),
 		HandOver: func(ctx context.Context, hs []record.HandOver) error {
 			return e.Carrier().HandOver(ctx, e.Records(), hs)
 		},
@@ -86,7 +88,7 @@ func (s *service) run(ctx context.Context) error {
 		Now:    s.clock.Now, Log: e.Log(),
 	})
 	beat := fleet.NewBeat(fleet.BeatConfig{
-		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Clock: s.clock, Log: e.Log(), Ask: s.exec.Ask,
+		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Clock: s.clock, Calm: calm, Log: e.Log(), Ask: s.exec.Ask,
 		Queues: w.cfg.Queues, Types: slices.Collect(maps.Keys(w.handlers)),
 		Status: func() fleet.Status {
 			st := s.exec.Stats()

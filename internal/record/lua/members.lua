@@ -135,9 +135,16 @@ local function record_members(gid, g, runs, counts, blob, fail, now)
   end
   for state, c in pairs(counts) do redis.call('HINCRBY', gk, 'n:' .. state, c) end
   g.dn = redis.call('HINCRBY', gk, 'dn', n)
+  local outbox = 0
   if g.mw then
     for _, r in ipairs(runs) do
       for i = r[1], r[1] + r[2] - 1 do
+        local links = redis.call('HGET', k_readers(gid), 'L' .. S(i))
+        if links then
+          to_outbox('m', gid .. ':' .. S(i), now, '', '', '', links)
+          redis.call('HDEL', k_readers(gid), 'L' .. S(i))
+          outbox = 1
+        end
         local readers = redis.call('HGET', k_readers(gid), S(i))
         if readers then
           for inbox in string.gmatch(readers, '[^;]+') do
@@ -155,5 +162,5 @@ local function record_members(gid, g, runs, counts, blob, fail, now)
   end
   local barrier = g.dn >= num(g.n)
   if barrier then outcome = close_barrier(gid, g, now) or outcome end
-  return tell(gid, g, now, outcome, barrier)
+  return math.max(outbox, tell(gid, g, now, outcome, barrier))
 end
