@@ -91,39 +91,38 @@ func TestDecision43_NeighboursDoNotMeet(t *testing.T) {
 // One process serves the plain asynq tasks of a team beside gatherq's.
 func TestDecision43_WorkerRunsPlainAsynqTasks(t *testing.T) {
 	t.Parallel()
-	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		var mails atomic.Int64
-		mux := asynq.NewServeMux()
-		mux.HandleFunc("mail", func(_ context.Context, task *asynq.Task) error {
-			if string(task.Payload()) != "hello" {
-				return fmt.Errorf("payload %q", task.Payload())
-			}
-			mails.Add(1)
-			return nil
-		})
-		c := client(t, s, jobs.ClientConfig{})
-		w, err := jobs.NewWorker(c, jobs.WorkerConfig{Asynq: jobs.AsynqTasks{Handler: mux, Queues: map[string]int{"default": 1}}})
-		if err != nil {
-			t.Fatal(err)
+	s := redistest.Any(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var mails atomic.Int64
+	mux := asynq.NewServeMux()
+	mux.HandleFunc("mail", func(_ context.Context, task *asynq.Task) error {
+		if string(task.Payload()) != "hello" {
+			return fmt.Errorf("payload %q", task.Payload())
 		}
-		jobs.Handle(w, ending, func(context.Context, string) (string, error) { return "ours", nil })
-		serve(t, w)
-
-		plain := asynq.NewClientFromRedisClient(s.Client(t))
-		for range 5 {
-			if _, err := plain.Enqueue(asynq.NewTask("mail", []byte("hello"))); err != nil {
-				t.Fatal(err)
-			}
-		}
-		task, err := jobs.CreateTask(ctx, c, ending.Call("value"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, err := await.Result(ctx, task); got != "ours" || err != nil {
-			t.Errorf("%q, %v", got, err)
-		}
-		eventually(t, "5 plain tasks", func() bool { return mails.Load() == 5 })
+		mails.Add(1)
+		return nil
 	})
+	c := client(t, s, jobs.ClientConfig{})
+	w, err := jobs.NewWorker(c, jobs.WorkerConfig{Asynq: jobs.AsynqTasks{Handler: mux, Queues: map[string]int{"default": 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs.Handle(w, ending, func(context.Context, string) (string, error) { return "ours", nil })
+	serve(t, w)
+
+	plain := asynq.NewClientFromRedisClient(s.Client(t))
+	for range 5 {
+		if _, err := plain.Enqueue(asynq.NewTask("mail", []byte("hello"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	task, err := jobs.CreateTask(ctx, c, ending.Call("value"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := await.Result(ctx, task); got != "ours" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	eventually(t, "5 plain tasks", func() bool { return mails.Load() == 5 })
 }

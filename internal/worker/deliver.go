@@ -10,7 +10,7 @@ import (
 )
 
 // deliverPatience is how long a delivery waits here for a slot where the gate's is on loan; then others may have it.
-const deliverPatience = 20 * time.Millisecond
+const deliverPatience = 200 * time.Millisecond
 
 // Deliver takes a message of the carrier's and, unless it panics, the slot that the gate holds for it. It returns once what the message names is claimed and
 // runs, or is not ours to run: then the carrier acknowledges. A message of a newer version panics, so that it comes again, to a
@@ -33,7 +33,7 @@ func (w *Worker) Deliver(queue string, message []byte) {
 	}
 	if !slot {
 		wait, stop := context.WithTimeout(w.pull, deliverPatience)
-		err := w.cfg.Slots.Acquire(wait)
+		err := w.cfg.Slots.Acquire(wait, Claimed)
 		stop()
 		if err != nil {
 			w.wg.Done()

@@ -41,6 +41,7 @@ type pump struct {
 	mu      sync.Mutex
 	waiting []member // not started, in order
 	runners int      // slots that work on waiting
+	fresh   int      // of these: have not taken a member yet
 	lastPop time.Time
 }
 
@@ -77,8 +78,16 @@ func (p *pump) run() {
 		if p.state == ticketGone && idle {
 			break
 		}
-		if place == nil && (p.state == ticketLive || p.needsRunner()) {
-			place = w.cfg.Slots.Reserve()
+		if p.needsRunner() {
+			if place != nil && place.at != Claimed {
+				place.Cancel()
+				place = nil
+			}
+			if place == nil {
+				place = w.cfg.Slots.Reserve(Claimed)
+			}
+		} else if place == nil && p.state == ticketLive {
+			place = w.cfg.Slots.Reserve(Pulling)
 		}
 		var got <-chan struct{}
 		if place != nil {
@@ -88,7 +97,7 @@ func (p *pump) run() {
 		switch {
 		case p.state == ticketNotYet:
 			tick = time.After(notYetPause)
-		case p.state == ticketGone && place == nil:
+		case !idle:
 			tick = time.After(stallAfter)
 		}
 		select {
@@ -196,7 +205,7 @@ func (p *pump) needsRunner() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(p.waiting)
-	if n == 0 {
+	if n <= p.fresh {
 		return false
 	}
 	typ := p.waiting[0].m.Type
@@ -216,22 +225,23 @@ func (p *pump) idle() bool {
 func (p *pump) startRunner() {
 	p.mu.Lock()
 	p.runners++
+	p.fresh++
 	p.mu.Unlock()
-	go p.work()
+	go p.work(true)
 }
 
-func (p *pump) work() {
+func (p *pump) work(fresh bool) {
 	done := false
 	defer func() {
 		if done {
 			p.w.cfg.Slots.Release()
 		} else {
-			go p.work() // a handler called Goexit: its goroutine is gone, the slot and the others are still there
+			go p.work(false) // a handler called Goexit: its goroutine is gone, the slot and the others are still there
 		}
 	}()
 	for {
-		r := p.pop()
-		if r == nil {
+		r := p.pop(fresh)
+		if fresh = false; r == nil {
 			done = true
 			return
 		}
@@ -240,9 +250,12 @@ func (p *pump) work() {
 }
 
 // pop returns the next member, nil if there is none: then this runner is over.
-func (p *pump) pop() *run {
+func (p *pump) pop(fresh bool) *run {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if fresh {
+		p.fresh--
+	}
 	if len(p.waiting) == 0 {
 		p.runners--
 		return nil

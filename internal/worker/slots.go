@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Slots counts running handlers: at most size are taken at once, and who waits longest gets the next. It is safe for
-// concurrent use.
+// Slots counts running handlers: at most size are taken at once. Of those who wait the most urgent get the next, and of these
+// who waits longest. It is safe for concurrent use.
 //
 // The gate holds a slot while it asks for deliveries. An idle gate may hold it for seconds; others who wait meanwhile get
 // that slot on loan. If a delivery comes then, its taker has to wait for a slot again (see Gate).
@@ -16,7 +16,7 @@ type Slots struct {
 	mu      sync.Mutex
 	size    int
 	taken   int
-	waiting list.List // of *Reservation, longest wait first; not empty only while all slots are taken
+	waiting [urgencies]list.List // of *Reservation, longest wait first; not empty only while all slots are taken
 
 	gate    int       // slots that the gate holds
 	lent    int       // of these: with others
@@ -24,36 +24,43 @@ type Slots struct {
 	lending *time.Timer
 }
 
-// lendAfter is how long the gate's slot is its own: a dequeue that finds something is answered before that.
-const lendAfter = 2 * time.Millisecond
+// lendAfter is how long the gate's slot is its own: a dequeue that finds something is answered long before that.
+const lendAfter = 20 * time.Millisecond
 
 // NewSlots returns size free slots, at least one.
 func NewSlots(size int) *Slots { return &Slots{size: max(size, 1)} }
 
+// Urgency is who goes first where several wait.
+type Urgency int
+
+// The urgencies, most urgent first.
+const (
+	Claimed   Urgency = iota // for work that is in this worker's hands
+	Asking                   // for the gate: what it finds is served in the order of the queue, tickets and tasks alike
+	Pulling                  // for more of a group whose ticket is here: else a group would keep everything else out
+	urgencies int     = iota
+)
+
 // Reservation is a place in the queue for a slot.
 type Reservation struct {
 	slots *Slots
-	gate  bool
+	at    Urgency
 	place *list.Element // nil once it has its slot or was cancelled; guarded by slots.mu
 	got   chan struct{}
 }
 
 // Reserve stands in the queue for a slot without waiting. Whoever holds the reservation must, once Got is closed, Release
 // the slot at some time, or else Cancel.
-func (s *Slots) Reserve() *Reservation {
+func (s *Slots) Reserve(at Urgency) *Reservation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.reserve(false)
-}
-
-func (s *Slots) reserve(gate bool) *Reservation {
-	r := &Reservation{slots: s, gate: gate, got: make(chan struct{})}
+	r := &Reservation{slots: s, at: at, got: make(chan struct{})}
 	if s.taken < s.size {
 		s.taken++
 		s.give(r)
 		return r
 	}
-	r.place = s.waiting.PushBack(r)
+	r.place = s.waiting[at].PushBack(r)
 	s.lend()
 	return r
 }
@@ -61,7 +68,7 @@ func (s *Slots) reserve(gate bool) *Reservation {
 // give hands over a slot that is counted already.
 func (s *Slots) give(r *Reservation) {
 	r.place = nil
-	if r.gate {
+	if r.at == Asking {
 		s.gate++
 		s.since = time.Now()
 	}
@@ -74,9 +81,9 @@ func (s *Slots) lend() {
 	if s.lending != nil || s.gate == s.lent {
 		return
 	}
-	for e := s.waiting.Front(); e != nil; e = e.Next() {
-		r := e.Value.(*Reservation) //nolint:forcetypeassert // nothing else is in the list
-		if r.gate {
+	for _, at := range []Urgency{Claimed, Pulling} {
+		e := s.waiting[at].Front()
+		if e == nil {
 			continue
 		}
 		if left := lendAfter - time.Since(s.since); left > 0 {
@@ -88,9 +95,8 @@ func (s *Slots) lend() {
 			})
 			return
 		}
-		s.waiting.Remove(e)
 		s.lent++
-		s.give(r)
+		s.give(s.waiting[at].Remove(e).(*Reservation)) //nolint:forcetypeassert // nothing else is in the lists
 		return
 	}
 }
@@ -105,9 +111,9 @@ func (r *Reservation) Cancel() {
 	defer s.mu.Unlock()
 	switch {
 	case r.place != nil:
-		s.waiting.Remove(r.place)
+		s.waiting[r.at].Remove(r.place)
 		r.place = nil
-	case r.gate:
+	case r.at == Asking:
 		s.leaveGate()
 	default:
 		s.release()
@@ -115,15 +121,11 @@ func (r *Reservation) Cancel() {
 }
 
 // Acquire waits for a slot until ctx ends; then it returns the cause and holds none.
-func (s *Slots) Acquire(ctx context.Context) error { return s.acquire(ctx, false) }
-
-func (s *Slots) acquire(ctx context.Context, gate bool) error {
+func (s *Slots) Acquire(ctx context.Context, at Urgency) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	s.mu.Lock()
-	r := s.reserve(gate)
-	s.mu.Unlock()
+	r := s.Reserve(at)
 	select {
 	case <-r.got:
 		return nil
@@ -144,7 +146,7 @@ func (s *Slots) TryAcquire() bool {
 	return true
 }
 
-// Release gives a slot back, to who waits longest. A slot that nobody took is a mistake of the caller's and panics.
+// Release gives a slot back, to who comes first. A slot that nobody took is a mistake of the caller's and panics.
 func (s *Slots) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,9 +157,11 @@ func (s *Slots) release() {
 	if s.taken == 0 {
 		panic("worker: a slot was released that nobody had taken")
 	}
-	if front := s.waiting.Front(); front != nil {
-		s.give(s.waiting.Remove(front).(*Reservation)) //nolint:forcetypeassert // nothing else is in the list
-		return
+	for i := range s.waiting {
+		if front := s.waiting[i].Front(); front != nil {
+			s.give(s.waiting[i].Remove(front).(*Reservation)) //nolint:forcetypeassert // nothing else is in the lists
+			return
+		}
 	}
 	if s.lent > 0 { // the gate has its own back
 		s.lent--
@@ -183,7 +187,7 @@ func (s *Slots) Gate() *Gate { return &Gate{s} }
 type Gate struct{ slots *Slots }
 
 // Acquire waits for a slot until ctx ends; then it returns the cause and holds none.
-func (g *Gate) Acquire(ctx context.Context) error { return g.slots.acquire(ctx, true) }
+func (g *Gate) Acquire(ctx context.Context) error { return g.slots.Acquire(ctx, Asking) }
 
 // Release gives back a slot that no delivery came for.
 func (g *Gate) Release() {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +16,7 @@ func TestDecision12_SlotsAreCountedAndFair(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.IntRange(1, 5).Draw(t, "size")
 		s := NewSlots(size)
-		var waiting []*Reservation // in the order in which they came
+		var waiting []*Reservation // the most urgent first, and in the order in which they came
 		held := 0
 		settle := func() {
 			for len(waiting) > 0 {
@@ -30,7 +31,7 @@ func TestDecision12_SlotsAreCountedAndFair(t *testing.T) {
 			for _, r := range waiting {
 				select {
 				case <-r.Got():
-					t.Fatal("one who came later got a slot first")
+					t.Fatal("one who came later or is less urgent got a slot first")
 				default:
 				}
 			}
@@ -45,7 +46,14 @@ func TestDecision12_SlotsAreCountedAndFair(t *testing.T) {
 			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"reserve": func(*rapid.T) { waiting = append(waiting, s.Reserve()) },
+			"reserve": func(t *rapid.T) {
+				r := s.Reserve(rapid.SampledFrom([]Urgency{Claimed, Pulling}).Draw(t, "urgency"))
+				i := slices.IndexFunc(waiting, func(w *Reservation) bool { return w.at > r.at })
+				if i < 0 {
+					i = len(waiting)
+				}
+				waiting = slices.Insert(waiting, i, r)
+			},
 			"try": func(t *rapid.T) {
 				if got := s.TryAcquire(); got != (held < size) {
 					t.Fatalf("TryAcquire() = %v with %d of %d taken", got, held, size)
@@ -105,7 +113,9 @@ func TestSlotsOnLoan(t *testing.T) {
 					held++
 				}
 			},
-			"wait": func(*rapid.T) { waiting = append(waiting, s.Reserve()) },
+			"wait": func(t *rapid.T) {
+				waiting = append(waiting, s.Reserve(rapid.SampledFrom([]Urgency{Claimed, Pulling}).Draw(t, "urgency")))
+			},
 			"a moment passes": func(*rapid.T) {
 				s.mu.Lock()
 				defer s.mu.Unlock()
@@ -161,7 +171,7 @@ func TestGateLendsItsSlot(t *testing.T) {
 			t.Fatal(err)
 		}
 		begin := time.Now()
-		if err := s.Acquire(t.Context()); err != nil { // the gate is parked; who waits gets its slot
+		if err := s.Acquire(t.Context(), Claimed); err != nil { // the gate is parked; who waits gets its slot
 			t.Fatal(err)
 		}
 		if took := time.Since(begin); took != lendAfter {
@@ -179,13 +189,13 @@ func TestGateLendsItsSlot(t *testing.T) {
 
 func TestAcquireEndsWithItsContext(t *testing.T) {
 	s := NewSlots(1)
-	if err := s.Acquire(t.Context()); err != nil {
+	if err := s.Acquire(t.Context(), Claimed); err != nil {
 		t.Fatal(err)
 	}
 	cause := errors.New("enough")
 	ctx, stop := context.WithCancelCause(t.Context())
 	stop(cause)
-	if err := s.Acquire(ctx); !errors.Is(err, cause) {
+	if err := s.Acquire(ctx, Claimed); !errors.Is(err, cause) {
 		t.Errorf("Acquire = %v, want the cause", err)
 	}
 	s.Release()

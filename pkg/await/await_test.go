@@ -437,8 +437,8 @@ func TestNesting(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 		single := must[*jobs.Task[int]](t)(jobs.CreateTask(ctx, f.c, double.Call(8)))
-		twice := must[*jobs.Group[int]](t)(jobs.Gather(ctx, f.c, []jobs.Awaitable[int]{single, single}))
-		if got, err := await.All(ctx, twice); err != nil || !slices.Equal(got, []int{16, 16}) {
+		twice := must[*jobs.Group[int]](t)(jobs.Gather(ctx, f.c, []jobs.Awaitable[int]{single, a.Member(1), single}))
+		if got, err := await.All(ctx, twice); err != nil || !slices.Equal(got, []int{16, 4, 16}) {
 			t.Errorf("%v, %v", got, err)
 		}
 		v := must[jobs.Value](t)(await.Result(ctx, jobs.TaskByID[jobs.Value](f.c, mixed.ID()+":0")))

@@ -130,7 +130,7 @@ func TestHandlersFailuresAtTheAwaiter(t *testing.T) {
 			if !ok || e.Kind != want || !e.Started {
 				t.Errorf("%s: got %#v, want kind %s", how, err, want)
 			}
-			if how == "panic" && (e.Message != "boom" || !strings.Contains(e.Stack, "worker_test.go")) {
+			if how == "panic" && (e.Message != "boom" || !strings.Contains(e.Stack, "attempt_test.go")) {
 				t.Errorf("panic %q at\n%s", e.Message, e.Stack)
 			}
 		}
