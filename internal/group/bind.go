@@ -19,12 +19,12 @@ var ErrStagingGone = errors.New("the staged members have expired")
 // goes in call order, so that members that had ended before the gather count so, and no range starts before it is done. The
 // producer does it after its commit; should it die, whoever looks at the open work. Doing it twice does no harm.
 func (s *Store) Bind(ctx context.Context, gid string, c *carrier.Carrier) error {
-	f := conn.NewCommand("hmget", s.keys.Record(gid), "no", "sn", "bd")
+	f := conn.NewCommand("hmget", s.keys.Record(gid), "no", "sn", "bd", "du", "dl")
 	if err := do(ctx, s.conn, f); err != nil {
 		return err
 	}
 	r := record.NewReply(f.Reply, f.Err)
-	nonce, segs, open := r.Str(), int(r.Int()), r.Str()
+	nonce, segs, open, due, deadline := r.Str(), int(r.Int()), r.Str(), r.Time(), r.Time()
 	if r.Err != nil || open == "" {
 		return r.Err
 	}
@@ -37,6 +37,9 @@ func (s *Store) Bind(ctx context.Context, gid string, c *carrier.Carrier) error 
 		seg, err := unpackSegment([]byte(blob))
 		if err != nil {
 			return err
+		}
+		for i := range seg.members {
+			seg.members[i].within(nonce, due, deadline)
 		}
 		if err := s.bindSegment(ctx, gid, seg, c); err != nil {
 			return err
@@ -160,10 +163,22 @@ func (s *Store) memberOutcome(ctx context.Context, id string) (*record.Outcome, 
 	return &outs[0], nil
 }
 
+// within gives a member that travels by itself the bounds of its group: not before its time, not beyond its deadline.
+func (m *Member) within(nonce string, due, deadline time.Time) {
+	m.nonce = nonce
+	if due.After(m.At) {
+		m.At = due
+	}
+	if !deadline.IsZero() && (m.Deadline.IsZero() || deadline.Before(m.Deadline)) {
+		m.Deadline = deadline
+	}
+}
+
 // createMember creates the task of a call with an ID of its own, or finds it.
 func (s *Store) createMember(ctx context.Context, m *Member) ([]record.HandOver, error) {
 	out, err := s.records.Create(ctx, record.NewTask{ID: m.ID, Type: m.Type, Queue: m.Queue, Args: m.Args, Digest: m.Digest,
-		Options: m.Options, Retention: m.Retention, MaxPending: m.MaxPending, Delay: m.Delay, At: m.At, Deadline: m.Deadline, OnConflict: m.OnConflict})
+		Options: m.Options, Retention: m.Retention, MaxPending: m.MaxPending, Delay: m.Delay, At: m.At, Deadline: m.Deadline, OnConflict: m.OnConflict,
+		Nonce: m.nonce})
 	if err != nil || out[0].Status != record.New || out[0].Waits {
 		return nil, err
 	}
@@ -203,20 +218,24 @@ func (s *Store) DeliverLate(ctx context.Context, shard int, age time.Duration) e
 }
 
 func (s *Store) deliver(ctx context.Context, shard int, age time.Duration) error {
-	for range 100 { // an end may be the end of an outer group, whose entry comes next
-		ends, err := s.records.Ends(ctx, shard, 100, age)
-		if err != nil || len(ends) == 0 {
-			return err
-		}
-		told, again, err := s.tell(ctx, ends)
-		if err != nil {
-			return err
-		}
-		if err := s.records.Told(ctx, shard, told...); err != nil {
-			return err
-		}
-		if len(told) == 0 || !again && len(ends) < 100 {
-			return nil
+	for again := true; again; { // an end may be the end of an outer group, whose entry comes next
+		again = false
+		for cursor := "0"; ; {
+			ends, next, err := s.records.Ends(ctx, shard, cursor, age)
+			if err != nil {
+				return err
+			}
+			told, more, err := s.tell(ctx, ends)
+			if err != nil {
+				return err
+			}
+			if err := s.records.Told(ctx, shard, told...); err != nil {
+				return err
+			}
+			again = again || more
+			if cursor = next; cursor == "0" {
+				break
+			}
 		}
 	}
 	return nil

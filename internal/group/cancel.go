@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"strconv"
 	"strings"
 
 	"github.com/gatherq/gatherq/internal/keys"
@@ -71,7 +72,7 @@ func (s *Store) cancelLinked(ctx context.Context, link string, reason *record.Fa
 func (s *Store) Sweep(ctx context.Context, gid string) error {
 	for {
 		r := s.run(ctx, sweepScript, gid, gid, sweepBatch)
-		more, outbox, reason := r.Int() == 1, r.Int() == 1, record.DecodeFailure(r.Bytes())
+		more, outbox, reason, state := r.Int() == 1, r.Int() == 1, record.DecodeFailure(r.Bytes()), record.State(r.Str())
 		if r.Err != nil {
 			return r.Err
 		}
@@ -83,10 +84,13 @@ func (s *Store) Sweep(ctx context.Context, gid string) error {
 			}
 			var res record.CancelResult
 			var err error
-			switch kind {
-			case "alone":
+			switch {
+			case state != record.Cancelled:
+				err = s.late(ctx, gid, place, kind == "link")
+				res.Outbox = true
+			case kind == "alone":
 				res, err = s.records.Cancel(ctx, gid+":"+place, reason)
-			case "link":
+			default:
 				res, err = s.cancelLinked(ctx, what, reason)
 			}
 			if err != nil {
@@ -105,4 +109,19 @@ func (s *Store) Sweep(ctx context.Context, gid string) error {
 			return nil
 		}
 	}
+}
+
+// late ends a member that no range carries and whose group's deadline has passed: its place if it is from elsewhere, since the
+// task or group there may have time left; itself if it travels alone and nobody runs it.
+func (s *Store) late(ctx context.Context, gid, place string, linked bool) error {
+	index, err := strconv.Atoi(place)
+	if err != nil {
+		return err
+	}
+	if linked {
+		o := &record.Outcome{State: record.TimedOut, Failure: &record.Failure{Kind: "deadline", Message: "the deadline has passed"}}
+		return do(ctx, s.conn, s.linkedCall(record.Link{Group: gid, Index: index}, o, false))
+	}
+	_, err = s.records.Watch(ctx, "", []record.Interest{{ID: keys.Member(gid, index), View: record.Whole}})
+	return err
 }

@@ -26,6 +26,7 @@ type Member struct {
 	Link         string // a task or group from elsewhere
 	LinkSettled  bool   // its Settled view
 	inRange      bool
+	nonce        string // of the staging of its group, while that is bound
 }
 
 // Segments are closed at whichever comes first.

@@ -28,19 +28,20 @@ type Link struct {
 	Index int
 }
 
-// Ends reads up to limit entries of a shard's outbox that are at least so old.
-func (s *Store) Ends(ctx context.Context, shard, limit int, age time.Duration) ([]End, error) {
-	r := s.run(ctx, outboxScript, s.keys.Prefix(shard), limit, Millis(age))
-	var out []End
+// Ends reads a page of the entries of a shard's outbox that are at least so old. It begins with the cursor "0" and goes on with
+// the one that it answers, until that is "0" again.
+func (s *Store) Ends(ctx context.Context, shard int, cursor string, age time.Duration) (out []End, next string, err error) {
+	r := s.run(ctx, outboxScript, s.keys.Prefix(shard), cursor, Millis(age))
+	next = r.Str()
 	for r.More() {
 		field := r.Str()
 		e, err := parseEnd(field, r.Bytes())
 		if err != nil {
-			return out, err
+			return out, next, err
 		}
 		out = append(out, e)
 	}
-	return out, r.Err
+	return out, next, r.Err
 }
 
 func parseEnd(field string, data []byte) (End, error) {

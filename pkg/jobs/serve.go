@@ -95,6 +95,12 @@ func (s *service) run(ctx context.Context) error {
 			return fleet.Status{Slots: st.Slots, Running: st.Running, Draining: s.exec.Draining()}
 		},
 	})
+	strays := fleet.NewStrays(fleet.StraysConfig{
+		Queues: slices.Collect(maps.Keys(w.cfg.Queues)), Calm: calm, Log: e.Log(),
+		Look: func(ctx context.Context, queue string, age time.Duration) (int, int, error) {
+			return e.Carrier().Strays(ctx, queue, age, e.Records().Unclaimed)
+		},
+	})
 	if err := beat.Once(ctx); err != nil {
 		return unstored("", err)
 	}
@@ -111,6 +117,7 @@ func (s *service) run(ctx context.Context) error {
 	wg.Go(func() { beat.Run(parts) })
 	wg.Go(func() { promoter.Run(parts) })
 	wg.Go(func() { outbox.Run(parts) })
+	wg.Go(func() { strays.Run(parts) })
 	return s.serve(ctx)
 }
 

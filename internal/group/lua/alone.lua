@@ -6,7 +6,7 @@ local gid, index = ARGV[1], tonumber(ARGV[2])
 local g = group_read(gid)
 if not g.n or g.bs or map_get(gid, index, 1) ~= OPEN4 then return {'gone'} end
 local id, now = gid .. ':' .. ARGV[2], now_ms()
-local due = math.max(now + num(ARGV[8]), num(ARGV[9]))
+local due = math.max(now + num(ARGV[8]), num(ARGV[9])) -- the group's own time is in ARGV[9]
 local dl = num(ARGV[10])
 if num(g.dl) > 0 and (dl == 0 or num(g.dl) < dl) then dl = num(g.dl) end
 map_set(gid, index, 1, ALONE)

@@ -26,6 +26,7 @@ local buckets = math.ceil(sn / BUCKET)
 for b = 0, buckets - 1 do
   if redis.call('HLEN', k_args(nonce, b)) ~= math.min(BUCKET, sn - b * BUCKET) then return {'nostage'} end
 end
+local rn = redis.call('HGET', key, 'rn') or '0' -- ranges of a run before are not this one's
 if again then
   -- what is left of the ended run goes with it
   local o = group_read(id)
@@ -34,14 +35,15 @@ if again then
   for b = 0, math.floor((num(o.sn) - 1) / BUCKET) do redis.call('UNLINK', k_args(o.no, b)) end
   redis.call('DEL', key, k_tomb(id))
 end
-for b = 0, buckets - 1 do redis.call('PERSIST', k_args(nonce, b)) end
 local due = math.max(now + num(ARGV[9]), num(ARGV[10]))
 local waits = due > now
 redis.call('HSET', key, 'k', 'g', 'no', nonce, 'n', ARGV[3], 'sn', ARGV[4], 'q', ARGV[5], 'dg', digest, 'op', ARGV[7], 'rt', ARGV[8],
   's', waits and 'scheduled' or 'pending', 'qa', S(now), 'du', S(due), 'mp', S(due + num(ARGV[12])), 'T', ARGV[15],
-  'cs', '0', 'ci', '0', 'sq', '0', 'dn', '0', 'rn', '0', 'tn', '0', 'lt', '0')
+  'cs', '0', 'ci', '0', 'sq', '0', 'dn', '0', 'rn', rn, 'tn', '0', 'lt', '0')
 if num(ARGV[11]) > 0 then redis.call('HSET', key, 'dl', ARGV[11]) end
 if ARGV[14] ~= '' then redis.call('HSET', key, 'rq', ARGV[14]) end
+-- last, so that a commit that memory refuses leaves staging that expires
+for b = 0, buckets - 1 do redis.call('PERSIST', k_args(nonce, b)) end
 if n == 0 then
   local g = group_read(id)
   close_barrier(id, g, now)

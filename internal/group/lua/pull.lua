@@ -38,6 +38,10 @@ if not rid then
     end
   end
   local from, to, n, crashes, seg, left, m, except = take_range(gid, num(ARGV[7]))
+  if not from and not exhausted(gid) then -- long stretches of members that ranges do not carry
+    redis.call('HSET', gk, 't' .. place, number .. ';' .. worker .. ';;;1')
+    return {'notyet'}
+  end
   if not from then
     redis.call('SREM', k_holdings(worker), 't|' .. gid .. '|' .. place)
     close_ticket(gid, place)

@@ -29,19 +29,23 @@ local function take_range(gid, want)
   end
   local f = redis.call('HMGET', gk, 'cs', 'ci', 'sn', 'no')
   local cs, ci, sn = tonumber(f[1]), tonumber(f[2]), tonumber(f[3])
-  for _ = 1, 1000 do
+  for _ = 1, 50 do -- segments; where all of them have ended the caller asks again
     if cs >= sn then break end
     local head = string.match(redis.call('HGET', k_args(f[4], math.floor(cs / BUCKET)), S(cs)) or '', '^[^\n]*')
     local start, count = string.match(head, '^1;(%d+);(%d+)')
     start, count = tonumber(start), tonumber(count)
-    local from = math.max(ci, start)
-    local to = math.min(from + want, start + count)
-    ci = to
+    local from, last = math.max(ci, start), start + count
+    local rest = open_members(gid, from, last, '')
+    while from < last and string.sub(rest, 1, 4) ~= OPEN4 do
+      from, rest = from + 1, string.sub(rest, 5)
+    end
+    local to = math.min(from + want, last)
     local seg = cs
-    if to == start + count then cs = cs + 1 end
-    local map, left = open_members(gid, from, to, '')
-    if left > 0 then
+    ci = to
+    if to == last then cs = cs + 1 end
+    if from < to then
       redis.call('HSET', gk, 'cs', S(cs), 'ci', S(ci))
+      local map, left = open_members(gid, from, to, '')
       return from, to, 1, 0, seg, left, map, ''
     end
   end

@@ -32,7 +32,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
         redis.call('HSET', k_record(id), 'bd', S(now + HANDOVER))
         redis.call('ZADD', OPEN, S(now + HANDOVER), id)
         acts[#acts + 1] = {'bind', id}
-      elseif num(g.dl) > 0 and now >= num(g.dl) or num(g.mp) > 0 and now >= num(g.mp) or g.c then
+      elseif num(g.dl) > 0 and now >= num(g.dl) or not g.sa and num(g.mp) > 0 and now >= num(g.mp) or g.c then
         redis.call('ZADD', OPEN, S(now + HANDOVER), id)
         acts[#acts + 1] = {'sweep', id}
       else

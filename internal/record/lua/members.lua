@@ -66,9 +66,9 @@ local function group_read(gid)
   return g
 end
 
--- to_outbox notes an end that other records wait for; the field makes it idempotent.
-local function to_outbox(kind, id, now, state, value, err, links)
-  redis.call('HSET', OUTBOX, kind .. '|' .. id, pack(S(now), kind, id, state, value, err, links))
+-- to_outbox notes an end that other records wait for; the field makes it idempotent, run tells it from the end of another run of that ID.
+local function to_outbox(kind, id, run, now, state, value, err, links)
+  redis.call('HSET', OUTBOX, kind .. '|' .. id .. '|' .. run, pack(S(now), kind, id, state, value, err, links))
 end
 
 -- close_barrier ends a group whose members have all ended.
@@ -109,12 +109,12 @@ local function tell(gid, g, now, outcome, barrier)
     if left ~= g.w then redis.call('HSET', gk, 'w', left) end
   end
   if outcome and g.lo then
-    to_outbox('o', gid, now, g.oc, gid, redis.call('HGET', gk, 'oe') or '', g.lo)
+    to_outbox('o', gid, g.no, now, g.oc, gid, redis.call('HGET', gk, 'oe') or '', g.lo)
     redis.call('HDEL', gk, 'lo')
     outbox = 1
   end
   if barrier and g.lb then
-    to_outbox('b', gid, now, g.c and 'cancelled' or 'succeeded', gid, g.c or '', g.lb)
+    to_outbox('b', gid, g.no, now, g.c and 'cancelled' or 'succeeded', gid, g.c or '', g.lb)
     redis.call('HDEL', gk, 'lb')
     outbox = 1
   end
@@ -141,7 +141,7 @@ local function record_members(gid, g, runs, counts, blob, fail, now)
       for i = r[1], r[1] + r[2] - 1 do
         local links = redis.call('HGET', k_readers(gid), 'L' .. S(i))
         if links then
-          to_outbox('m', gid .. ':' .. S(i), now, '', '', '', links)
+          to_outbox('m', gid .. ':' .. S(i), g.no, now, '', '', '', links)
           redis.call('HDEL', k_readers(gid), 'L' .. S(i))
           outbox = 1
         end

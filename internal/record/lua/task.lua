@@ -53,7 +53,7 @@ local function finish(id, t, state, value, err, attempt, worker, now)
     notify(t.w, function() return true end, function() return message end)
   end
   if t.l then
-    to_outbox('t', id, now, state, value, err, t.l)
+    to_outbox('t', id, t.n or '0', now, state, value, err, t.l)
     return 1
   end
   return 0

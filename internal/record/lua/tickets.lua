@@ -1,11 +1,12 @@
 -- start_tickets makes a group's tickets when its time has come: on creation, or when a delay is over.
 local function start_tickets(gid, now)
   local gk = k_record(gid)
-  local f = redis.call('HMGET', gk, 'T', 'no', 'q', 'dl', 'mp', 'lt', 'ts')
+  local f = redis.call('HMGET', gk, 'T', 'no', 'q', 'dl', 'mp', 'lt', 'ts', 'sa', 'c')
   local acts = {}
   local at = FAR
   if num(f[4]) > 0 then at = math.min(at, num(f[4])) end
-  if num(f[5]) > 0 then at = math.min(at, num(f[5])) end
+  if not f[8] and num(f[5]) > 0 then at = math.min(at, num(f[5])) end
+  if f[9] then at = now end -- its end was requested: somebody must sweep it
   redis.call('ZADD', OPEN, S(at), gid)
   if f[7] then return acts end -- started before
   redis.call('HSET', gk, 'ts', '1', 's', 'pending')

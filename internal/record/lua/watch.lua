@@ -36,21 +36,29 @@ local function task(id)
 end
 local function group(id, view, after)
   local key = k_record(id)
-  local f = redis.call('HMGET', key, 'k', 's', 'oc', 'oe', 'oi', 'dn', 'n', 'bs', 'c', 'w', 'dl', 'mp', 'bd')
+  local f = redis.call('HMGET', key, 'k', 's', 'oc', 'oe', 'oi', 'dn', 'n', 'bs', 'c', 'w', 'dl', 'mp', 'bd', 'sa', 'cs', 'sn')
   if not f[1] then
     if redis.call('EXISTS', k_tomb(id)) == 1 then return {'expired'} end
     return {'unknown'}
   end
   if f[1] ~= 'g' then return {'unknown'} end
   local done, n = num(f[6]), num(f[7])
-  local over = not f[8] and not f[13] and ((num(f[11]) > 0 and now >= num(f[11])) or (num(f[12]) > 0 and now >= num(f[12]))) and 1 or 0
+  local over = not f[8] and not f[13] and ((num(f[11]) > 0 and now >= num(f[11])) or (not f[14] and num(f[12]) > 0 and now >= num(f[12]))
+    or (f[9] and (num(f[15]) < num(f[16]) or redis.call('LLEN', k_returned(id)) > 0))) and 1 or 0
   if view == 'm' then
     if after >= n then return {'unknown'} end
     local four = map_get(id, after, 1)
+    local alone = four == ALONE and task_read(id .. ':' .. S(after))
+    if alone then
+      outbox = math.max(outbox, overdue(id .. ':' .. S(after), alone, now) or 0)
+      four = map_get(id, after, 1)
+    end
     if four ~= OPEN4 and four ~= ALONE and four ~= LINKED then
       local a, b, c, d = string.byte(four, 1, 4)
       local seq = a * 16777216 + b * 65536 + c * 256 + d
-      return {'member', redis.call('HGET', k_results(id, math.floor((seq - 1) / BUCKET)), S(seq)) or ''}
+      local blob = redis.call('HGET', k_results(id, math.floor((seq - 1) / BUCKET)), S(seq))
+      if not blob then return {'expired'} end
+      return {'member', blob}
     end
     if inbox ~= '' then
       local readers = redis.call('HGET', k_readers(id), S(after)) or ''

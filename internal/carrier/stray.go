@@ -1,0 +1,111 @@
+package carrier
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/gatherq/gatherq/internal/conn"
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+// asynqLease is asynq's: what it hands out must be acknowledged or renewed within it. It stands in the lease set as the time of
+// its end, by the clock of the worker that took the message.
+const asynqLease = 30 * time.Second
+
+// strayLimit is how many messages one look takes.
+const strayLimit = 100
+
+//go:embed lua/stray.lua
+var straySrc string
+
+var strayScript = conn.NewForeignScript("carrier.stray", straySrc)
+
+// Strays looks for messages of a queue that asynq handed out and nobody acknowledged for longer than age: the answer to the
+// dequeue was lost on its way, and a dequeue is never repeated. What its record still waits for goes back to the head of the
+// queue, nothing charged; anything else is removed. Asynq itself would take minutes. Messages that are not ours are left alone.
+// Two callers do no harm, nor does one that is wrong about a slow worker: the second claim is refused.
+func (c *Carrier) Strays(ctx context.Context, queue string, age time.Duration, current func(context.Context, record.Delivery) (bool, error)) (back, removed int, err error) {
+	prefix := "asynq:{" + c.keys.AsynqQueue(queue) + "}:"
+	before := time.Now().Add(asynqLease - age).Unix()
+	ids, err := c.list(ctx, "zrangebyscore", prefix+"lease", "-inf", strconv.FormatInt(before, 10), "limit", 0, strayLimit)
+	if err != nil || len(ids) == 0 {
+		return 0, 0, err
+	}
+	for _, v := range ids {
+		id, _ := v.(string)
+		get := conn.NewCommand("hget", prefix+"t:"+id, "msg")
+		if err := c.conn.Do(ctx, get); err != nil || get.Err != nil {
+			return back, removed, fmt.Errorf("queue %s: %w", queue, firstError(err, get.Err))
+		}
+		msg, _ := get.Reply.(string)
+		d, ours := delivery([]byte(msg))
+		if !ours && msg != "" {
+			continue
+		}
+		keep := false
+		if ours {
+			if keep, err = current(ctx, d); err != nil {
+				return back, removed, err
+			}
+		}
+		put := &conn.Call{Script: strayScript, Keys: []string{prefix + "active", prefix + "lease", prefix + "pending", prefix + "t:" + id}, Args: []any{id, 0}}
+		if keep {
+			put.Args[1] = 1
+		}
+		if err := c.conn.Do(ctx, put); err != nil || put.Err != nil {
+			return back, removed, fmt.Errorf("queue %s: %w", queue, firstError(err, put.Err))
+		}
+		if n, _ := put.Reply.(int64); n == 0 {
+			continue // acknowledged meanwhile
+		}
+		if keep {
+			back++
+		} else {
+			removed++
+		}
+	}
+	if back > 0 {
+		_ = c.conn.Do(ctx, c.rings([]record.HandOver{{Queue: queue}})...) // unanswered it costs time, nothing else
+	}
+	return back, removed, nil
+}
+
+func (c *Carrier) list(ctx context.Context, args ...any) ([]any, error) {
+	call := conn.NewCommand(args...)
+	if err := firstError(c.conn.Do(ctx, call), call.Err); err != nil {
+		return nil, err
+	}
+	list, _ := call.Reply.([]any)
+	return list, nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// delivery reads ours out of asynq's message; false for another's.
+func delivery(msg []byte) (record.Delivery, bool) {
+	var typ string
+	var payload []byte
+	if !fields(msg, func(number uint64, data []byte) bool {
+		switch number {
+		case 1:
+			typ = string(data)
+		case 2:
+			payload = data
+		}
+		return true
+	}) || typ != TaskType {
+		return record.Delivery{}, false
+	}
+	d, err := record.DecodeDelivery(payload)
+	return d, err == nil
+}

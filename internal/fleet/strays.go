@@ -1,0 +1,58 @@
+package fleet
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+// StraysConfig is what a Strays works with. All fields are needed.
+type StraysConfig struct {
+	Queues []string
+	// Look puts back what the answer of a lost dequeue named and is older than age, and removes what nobody waits for.
+	Look func(ctx context.Context, queue string, age time.Duration) (back, removed int, err error)
+	Calm bool // as in PromoterConfig
+	Log  *slog.Logger
+}
+
+// Strays looks after deliveries that the carrier handed out and that never arrived: a dequeue whose answer is lost is not
+// repeated, since that would lose them for good.
+type Strays struct{ cfg StraysConfig }
+
+const (
+	strayAge   = 4 * time.Second // asynq's clock ticks in seconds: at least three
+	strayEvery = 5 * time.Second // between looks into one queue
+)
+
+// NewStrays returns a Strays that Run starts.
+func NewStrays(cfg StraysConfig) *Strays { return &Strays{cfg: cfg} }
+
+// Run looks into the queues in turn until ctx ends.
+func (s *Strays) Run(ctx context.Context) {
+	every := strayEvery
+	if s.cfg.Calm {
+		every *= calm
+	}
+	for {
+		// not all workers of a fleet at the same moment
+		timer := time.NewTimer(every/2 + rand.N(every))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		for _, q := range s.cfg.Queues {
+			back, removed, err := s.cfg.Look(ctx, q, strayAge)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err != nil:
+				s.cfg.Log.Warn("could not look for stray deliveries", "queue", q, "err", err)
+			case back+removed > 0:
+				s.cfg.Log.Warn("deliveries had been handed out and never arrived", "queue", q, "put_back", back, "removed", removed)
+			}
+		}
+	}
+}
