@@ -120,7 +120,7 @@ type inbox struct {
 
 func inboxOf(s *counter) *inbox { return &inbox{slots: s, got: make(map[string]int)} }
 
-func (b *inbox) handle(queue string, payload []byte) {
+func (b *inbox) handle(queue string, payload []byte) error {
 	d, err := record.DecodeDelivery(payload)
 	if err == nil {
 		b.mu.Lock()
@@ -130,6 +130,7 @@ func (b *inbox) handle(queue string, payload []byte) {
 		b.mu.Unlock()
 	}
 	b.slots.Release()
+	return nil
 }
 
 func (b *inbox) len() int {

@@ -50,10 +50,11 @@ func TestDrain(t *testing.T) {
 			c := carrierOf(rdb)
 			in, out := make(chan struct{}), make(chan struct{})
 			var over atomic.Bool
-			s := serve(t, c, ServeConfig{Queues: map[string]int{"w": 1}, Slots: slots, Handle: func(string, []byte) {
+			s := serve(t, c, ServeConfig{Queues: map[string]int{"w": 1}, Slots: slots, Handle: func(string, []byte) error {
 				close(in)
 				<-out
 				over.Store(true)
+				return nil
 			}})
 			if err := c.Enqueue(t.Context(), tasks("w", 2)); err != nil {
 				t.Fatal(err)

@@ -52,12 +52,13 @@ func TestNoWorkWaitsBesideAnIdleWorker(t *testing.T) {
 		for i := range workers {
 			rdb, slots := dial(), slotsOf(1)
 			rdb.Options().ReadTimeout = 0
-			serve(t, carrierOf(rdb), ServeConfig{Queues: queues[i], Slots: slots, Handle: func(string, []byte) {
+			serve(t, carrierOf(rdb), ServeConfig{Queues: queues[i], Slots: slots, Handle: func(string, []byte) error {
 				begun <- struct{}{}
 				go func() {
 					<-free
 					slots.Release()
 				}()
+				return nil
 			}}, func(s *Server) { s.gate.wait = parkLimit })
 		}
 		producer := carrierOf(dial())

@@ -32,10 +32,11 @@ type ServeConfig struct {
 	// Slots holds back what cannot run: no delivery is taken without one.
 	Slots Slots
 
-	// Handle gets each delivery, in a goroutine of its own and with one slot, which is its own to release from then on. The
-	// delivery is acknowledged when it returns, so it returns when the record knows the holder. Should it panic, the slot is
-	// released here and the delivery comes again. One that was on its way may still come while the server drains.
-	Handle func(queue string, payload []byte)
+	// Handle gets each delivery, in a goroutine of its own and with one slot, which is its own to release from then on, whatever
+	// it returns. The delivery is acknowledged when it returns nil, so it does when the record knows the holder. With an error
+	// the delivery comes again, some seconds later and as often as it takes. Should it panic, that is so too and the slot is
+	// released here. One that was on its way may still come while the server drains.
+	Handle func(queue string, payload []byte) error
 
 	// Log defaults to slog.Default().
 	Log *slog.Logger
@@ -133,9 +134,9 @@ func (s *Server) process(ctx context.Context, t *asynq.Task) error {
 		s.cfg.Log.Warn("a task that is not gatherq's lies in a queue of gatherq's; it is archived", "queue", name, "type", t.Type(), "asynq_id", id)
 		return fmt.Errorf("%w: task type %q is not gatherq's", asynq.SkipRetry, t.Type())
 	}
-	s.cfg.Handle(queue, t.Payload())
+	err := s.cfg.Handle(queue, t.Payload())
 	own = false
-	return nil
+	return err
 }
 
 // failed hears of every delivery that asynq gave up on; where it never started the handler, the slot is still set aside.

@@ -3,6 +3,7 @@ package carrier
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -69,7 +70,7 @@ func TestServeTakesEachOnce(t *testing.T) {
 func TestServeConfig(t *testing.T) {
 	c := carrierOf(unreachable(t))
 	good := func() ServeConfig {
-		return ServeConfig{Queues: map[string]int{"q": 1}, Slots: slotsOf(1), Handle: func(string, []byte) {}}
+		return ServeConfig{Queues: map[string]int{"q": 1}, Slots: slotsOf(1), Handle: func(string, []byte) error { return nil }}
 	}
 	for name, spoil := range map[string]func(*ServeConfig){
 		"queues":  func(c *ServeConfig) { c.Queues = nil },
@@ -98,9 +99,10 @@ func TestDecision41_NoSlotNoDequeue(t *testing.T) {
 		rdb, slots := dial(), slotsOf(2)
 		c := carrierOf(rdb)
 		held := make(chan string, 10)
-		serve(t, c, ServeConfig{Queues: map[string]int{"q": 1}, Slots: slots, Handle: func(_ string, payload []byte) {
+		serve(t, c, ServeConfig{Queues: map[string]int{"q": 1}, Slots: slots, Handle: func(_ string, payload []byte) error {
 			d, _ := record.DecodeDelivery(payload)
 			held <- d.Refs[0].ID // and its slot with it
+			return nil
 		}})
 		if err := c.Enqueue(t.Context(), tasks("q", 5)); err != nil {
 			t.Fatal(err)
@@ -122,12 +124,12 @@ func TestNoSlotIsLost(t *testing.T) {
 		rdb, slots := dial(), slotsOf(1)
 		c, box := carrierOf(rdb), inboxOf(slots)
 		var panics atomic.Int32
-		serve(t, c, ServeConfig{Queues: map[string]int{"q": 1}, Slots: slots, Handle: func(queue string, payload []byte) {
+		serve(t, c, ServeConfig{Queues: map[string]int{"q": 1}, Slots: slots, Handle: func(queue string, payload []byte) error {
 			if bytes.Contains(payload, []byte("poison")) {
 				panics.Add(1)
 				panic("poison")
 			}
-			box.handle(queue, payload)
+			return box.handle(queue, payload)
 		}})
 		client := asynq.NewClientFromRedisClient(dial())
 		enqueue := func(task *asynq.Task, opts ...asynq.Option) {
@@ -161,6 +163,49 @@ func TestNoSlotIsLost(t *testing.T) {
 		})
 		if n := box.len(); n != 3 {
 			t.Errorf("%d handled", n)
+		}
+	})
+}
+
+// A message whose handling failed comes again for as long as it fails, never archived, and its slot is the handler's own.
+func TestWhatIsRefusedComesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, err := embedded.Start("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		rdb := redis.NewClient(r.Options())
+		defer rdb.Close()
+		slots := slotsOf(1)
+		c, tries, taken := carrierOf(rdb), 0, make(chan struct{})
+		s, err := c.Serve(ServeConfig{Queues: map[string]int{"q": 1}, Slots: slots, Log: quiet, Handle: func(string, []byte) error {
+			slots.Release()
+			if tries++; tries < 40 {
+				return errors.New("not now")
+			}
+			close(taken)
+			return nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if err := c.Enqueue(t.Context(), tasks("q", 1)); err != nil {
+			t.Fatal(err)
+		}
+		<-taken
+		if d := time.Since(begin); d < 39*time.Second || d > 39*2*tidyInterval {
+			t.Errorf("40 tries took %v", d)
+		}
+		s.Drain()
+		if n := slots.taken(); n != 0 {
+			t.Errorf("%d slots are taken", n)
+		}
+		for _, set := range []string{"pending", "active", "retry", "archived"} {
+			if n := rdb.Exists(t.Context(), "asynq:{n:q}:"+set).Val(); n != 0 {
+				t.Errorf("something is left in %s", set)
+			}
 		}
 	})
 }
@@ -261,9 +306,10 @@ func TestServeInABubble(t *testing.T) {
 		defer rdb.Close()
 		slots := slotsOf(1)
 		c, got := carrierOf(rdb), make(chan string)
-		s, err := c.Serve(ServeConfig{Queues: map[string]int{"q": 1}, Slots: slots, Log: quiet, Handle: func(queue string, _ []byte) {
+		s, err := c.Serve(ServeConfig{Queues: map[string]int{"q": 1}, Slots: slots, Log: quiet, Handle: func(queue string, _ []byte) error {
 			slots.Release()
 			got <- queue
+			return nil
 		}})
 		if err != nil {
 			t.Fatal(err)

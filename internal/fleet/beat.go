@@ -77,9 +77,12 @@ func (b *Beat) Once(ctx context.Context) error {
 	args := []any{"hset", key, "n", b.n, "slots", s.Slots, "running", s.Running, "draining", draining}
 	var calls []*conn.Call
 	if long {
+		now := b.cfg.Clock.Now()
 		calls = append(calls, conn.NewCommand("time"), conn.NewCommand(append(args, b.fixed...)...),
 			conn.NewCommand("pexpire", key, beatLife.Milliseconds()),
-			conn.NewCommand("zadd", b.cfg.Keys.Workers(), b.cfg.Clock.Now().UnixMilli(), b.cfg.ID))
+			// Who was killed could not take itself off the list.
+			conn.NewCommand("zremrangebyscore", b.cfg.Keys.Workers(), "-inf", "("+strconv.FormatInt(now.Add(-beatLife).UnixMilli(), 10)),
+			conn.NewCommand("zadd", b.cfg.Keys.Workers(), now.UnixMilli(), b.cfg.ID))
 	} else {
 		calls = append(calls, conn.NewCommand(args...))
 	}

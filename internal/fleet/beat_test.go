@@ -84,6 +84,40 @@ func TestDecision01_ABeatIsACounter(t *testing.T) {
 	})
 }
 
+func TestTheKilledFadeFromTheList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rdb, c := start(t)
+		k := keys.New("ns", 1)
+		beat := func(id string) *Beat {
+			return NewBeat(BeatConfig{
+				Conn: c, Keys: k, ID: id, Clock: &Clock{}, Log: slog.New(slog.DiscardHandler),
+				Status: func() Status { return Status{} }, Ask: func(context.Context) error { return nil },
+			})
+		}
+		for _, id := range []string{"killed", "lives"} {
+			if err := beat(id).Once(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { beat("lives").Run(ctx); close(ended) }()
+		list := func() []string { return rdb.ZRange(t.Context(), k.Workers(), 0, -1).Val() }
+		time.Sleep(beatLife - beatEvery)
+		synctest.Wait()
+		if got := list(); !slices.Equal(slices.Sorted(slices.Values(got)), []string{"killed", "lives"}) {
+			t.Errorf("listed within the minute: %q", got)
+		}
+		time.Sleep((beatLong + 2) * beatEvery)
+		synctest.Wait()
+		if got := list(); !slices.Equal(got, []string{"lives"}) {
+			t.Errorf("listed later: %q, want who lives alone", got)
+		}
+		stop()
+		<-ended
+	})
+}
+
 func TestClockFollowsRedis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, c := start(t)

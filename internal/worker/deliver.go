@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gatherq/gatherq/internal/record"
@@ -12,59 +13,59 @@ import (
 // deliverPatience is how long a delivery waits here for a slot where the gate's is on loan; then others may have it.
 const deliverPatience = 200 * time.Millisecond
 
-// Deliver takes a message of the carrier's and, unless it panics, the slot that the gate holds for it. It returns once what the message names is claimed and
-// runs, or is not ours to run: then the carrier acknowledges. A message of a newer version panics, so that it comes again, to a
-// newer worker perhaps. The handlers run on after Deliver returned.
-func (w *Worker) Deliver(queue string, message []byte) {
+// Deliver takes a message of the carrier's, and the slot that the gate holds for it, whatever it returns. It returns nil once what
+// the message names is claimed and runs, is handed back, or is not ours to run: then the carrier acknowledges. With an error the
+// message must come again: it is of a newer version, or could neither be claimed nor handed back. Nothing is lost then, and what
+// is claimed already is dropped when it comes. The handlers run on after Deliver returned.
+func (w *Worker) Deliver(queue string, message []byte) error {
 	d, err := record.DecodeDelivery(message)
-	if _, newer := errors.AsType[*record.VersionError](err); newer {
-		panic(err)
-	}
 	slot := w.cfg.Slots.Gate().Claim()
+	if _, newer := errors.AsType[*record.VersionError](err); newer { // a newer worker may read it
+		w.freeSlots(slot, 1)
+		return fmt.Errorf("deliver: %w", err)
+	}
 	if err != nil {
 		w.cfg.Log.Error("a message that is no delivery is dropped", "queue", queue, "err", err)
 		w.freeSlots(slot, 1)
-		return
+		return nil
 	}
 	if !w.enter() {
 		w.freeSlots(slot, 1)
-		w.handBack(queue, d)
-		return
+		return w.handBack(queue, d)
 	}
 	if !slot {
 		wait, stop := context.WithTimeout(w.pull, deliverPatience)
 		err := w.cfg.Slots.Acquire(wait, Claimed)
 		stop()
 		if err != nil {
-			w.wg.Done()
-			w.handBack(queue, d)
-			return
+			defer w.wg.Done()
+			return w.handBack(queue, d)
 		}
 	}
 	if d.Ticket != nil {
-		claimed := make(chan struct{})
+		claimed := make(chan error, 1)
 		p := &pump{w: w, ticket: *d.Ticket, queue: queue, claimed: claimed}
 		go func() {
 			defer w.wg.Done()
 			p.run()
 		}()
-		<-claimed
-		return
+		return <-claimed
 	}
 	defer w.wg.Done()
-	w.deliverTasks(queue, d.Refs)
+	return w.deliverTasks(queue, d.Refs)
 }
 
 // deliverTasks claims tasks and runs each in a slot of its own, of which one is in hand. Those that there is no slot for go back
-// in one delivery.
-func (w *Worker) deliverTasks(queue string, refs []record.Ref) {
+// in one delivery. An error says that some are neither claimed nor back.
+func (w *Worker) deliverTasks(queue string, refs []record.Ref) error {
 	slots := 1
 	for slots < len(refs) && w.cfg.Slots.TryAcquire() {
 		slots++
 	}
+	var left error
 	if slots < len(refs) {
 		// Unclaimed, so their numbers stay current; should both this and the old delivery come, the second claim drops it.
-		w.handBack(queue, record.Delivery{Refs: refs[slots:]})
+		left = w.handBack(queue, record.Delivery{Refs: refs[slots:]})
 	}
 	refs = refs[:slots]
 	var claims []record.Claim
@@ -74,6 +75,8 @@ func (w *Worker) deliverTasks(queue string, refs []record.Ref) {
 		return err
 	}); err != nil {
 		w.cfg.Log.Error("tasks could not be claimed", "queue", queue, "task_id", refs[0].ID, "tasks", len(refs), "err", err)
+		left = errors.Join(left, err)
+		claims = nil // whatever came with the error
 	}
 	for _, c := range claims {
 		if w.startTask(queue, c) {
@@ -81,6 +84,7 @@ func (w *Worker) deliverTasks(queue string, refs []record.Ref) {
 		}
 	}
 	w.freeSlots(true, slots)
+	return left
 }
 
 func (w *Worker) freeSlots(held bool, n int) {
@@ -92,15 +96,17 @@ func (w *Worker) freeSlots(held bool, n int) {
 }
 
 // handBack enqueues what nobody has claimed again, as it was. It repeats that until Redis answers, also for a moment after the
-// worker's life ended, since a message may come while that ends; it is not acknowledged before.
-func (w *Worker) handBack(queue string, d record.Delivery) {
+// worker's life ended, since a message may come while that ends; it is not acknowledged before, nor if this fails.
+func (w *Worker) handBack(queue string, d record.Delivery) error {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(w.life), lastWord)
 	defer stop()
-	if err := w.tellWithin(ctx, "hand back", queue, func(ctx context.Context) error {
+	err := w.tellWithin(ctx, "hand back", queue, func(ctx context.Context) error {
 		return w.cfg.Carrier.HandBack(ctx, record.HandOver{Queue: queue, Delivery: d})
-	}); err != nil {
+	})
+	if err != nil {
 		w.cfg.Log.Error("a delivery could not be handed back", "queue", queue, "err", err)
 	}
+	return err
 }
 
 // startTask runs a claimed task in a slot that it takes over; false if it needs none.
@@ -152,7 +158,7 @@ func (w *Worker) finishTask(v verdict, r *run) {
 		defer w.wg.Done()
 		defer w.runs.remove(r)
 		ref := record.Ref{ID: r.job.ID, Number: r.number}
-		w.finish(ref, v, func(ctx context.Context) (record.Settled, error) {
+		w.finish(ref, v, 1, func(ctx context.Context) (record.Settled, error) {
 			switch v.act {
 			case actRetry:
 				return w.cfg.Records.Retry(ctx, w.cfg.ID, ref, v.failure, v.delay)
@@ -166,13 +172,13 @@ func (w *Worker) finishTask(v verdict, r *run) {
 	}()
 }
 
-// finish tells one verdict, counts it and follows it up.
-func (w *Worker) finish(ref record.Ref, v verdict, call func(ctx context.Context) (record.Settled, error)) {
+// finish tells a verdict on n tasks, counts it and follows it up.
+func (w *Worker) finish(ref record.Ref, v verdict, n int, call func(ctx context.Context) (record.Settled, error)) {
 	if v.act == actDrop {
 		w.count.fenced.Add(1)
 		return
 	}
-	s, applied := w.change("settle", ref, 1, call)
+	s, applied := w.change("settle", ref, n, call)
 	if applied && v.act == actSettle {
 		w.counted(v.state)
 	}
@@ -187,6 +193,7 @@ func (w *Worker) change(what string, ref record.Ref, n int, call func(ctx contex
 		s, err = call(ctx)
 		return err
 	}); err != nil {
+		w.count.untold.Add(int64(n))
 		w.cfg.Log.Error("the end of a run could not be told", "op", what, "task_id", ref.ID, "err", err)
 		return s, false
 	}

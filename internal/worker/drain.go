@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -23,7 +24,7 @@ func (w *Worker) Abort() { w.once.Do(func() { close(w.aborts) }) }
 
 // Drain stops, lets running handlers go on for the configured time, then ends their contexts and gives back what does not
 // end, nothing charged. It returns nil when every task that the worker held has ended or is delivered again; an error says
-// how many could not be told so, or were cut short by Abort. Handlers that ignore the end of their context run on.
+// how many could not be told so, ever, or were cut short by Abort. Handlers that ignore the end of their context run on.
 func (w *Worker) Drain() error {
 	w.Stop()
 	defer w.kill()
@@ -37,7 +38,7 @@ func (w *Worker) Drain() error {
 	aborted := false
 	select {
 	case <-quiet:
-		return nil
+		return w.untold()
 	case <-patience.C:
 	case <-w.aborts:
 		aborted = true
@@ -52,7 +53,7 @@ func (w *Worker) Drain() error {
 		defer moment.Stop()
 		select {
 		case <-quiet:
-			return nil
+			return w.untold()
 		case <-moment.C:
 		case <-w.aborts:
 			aborted = true
@@ -66,10 +67,19 @@ func (w *Worker) Drain() error {
 	select {
 	case <-quiet:
 	case <-word.C:
-		return fmt.Errorf("worker: redis was not told about %d deliveries; they are delivered again when this worker is declared dead", w.runs.size())
+		return fmt.Errorf("worker: redis was not told about %d deliveries; they are delivered again when this worker is declared dead", w.runs.size()+int(w.count.untold.Load()))
 	}
 	if aborted {
-		return fmt.Errorf("worker: aborted, %d running tasks were given back", len(left))
+		return errors.Join(fmt.Errorf("worker: aborted, %d running tasks were given back", len(left)), w.untold())
 	}
-	return nil
+	return w.untold()
+}
+
+// untold is nil unless Redis refused for good to hear about something that this worker held.
+func (w *Worker) untold() error {
+	n := w.count.untold.Load()
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("worker: redis refused to be told about %d deliveries; they are delivered again when this worker is declared dead", n)
 }

@@ -35,8 +35,9 @@ type fakeFleet struct {
 	told    []told
 	claims  map[string]record.Claim
 	nonces  []string
-	silent  int  // so many calls are not answered, though done
-	fenced  bool // nothing is applied
+	silent  int       // so many calls are not answered, though done
+	refused []refusal // calls that are answered with an error, nothing done
+	fenced  bool      // nothing is applied
 	flags   []record.Flag
 	known   bool
 	waiting bool
@@ -57,7 +58,28 @@ func (f *fakeFleet) note(t told) error {
 	return f.answer()
 }
 
+// refusal is an error reply of Redis.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// RedisError marks it as what Redis said.
+func (refusal) RedisError() {}
+
+func refusing(n int, reply string) []refusal { return slices.Repeat([]refusal{refusal(reply)}, n) }
+
+func (f *fakeFleet) refuse(r []refusal) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refused = r
+}
+
 func (f *fakeFleet) answer() error {
+	if len(f.refused) > 0 {
+		err := f.refused[0]
+		f.refused = f.refused[1:]
+		return fmt.Errorf("call: %w", err)
+	}
 	if f.silent > 0 {
 		f.silent--
 		return &conn.Error{Doubt: true, Err: errors.New("silence")}
@@ -210,13 +232,21 @@ func newWorker(t *testing.T, f *fakeFleet, slots int, handlers map[string]Handle
 	return w
 }
 
-// deliver gives w a delivery as the gate does.
+// deliver gives w a delivery as the gate does, which it must take.
 func deliver(t *testing.T, w *Worker, d record.Delivery) {
+	t.Helper()
+	if err := tryDeliver(t, w, d.Encode()); err != nil {
+		t.Error(err)
+	}
+}
+
+// tryDeliver gives w a message as the gate does.
+func tryDeliver(t *testing.T, w *Worker, message []byte) error {
 	t.Helper()
 	if err := w.cfg.Slots.Gate().Acquire(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.Deliver("q", d.Encode())
+	return w.Deliver("q", message)
 }
 
 // task puts a task of type "t" into f and returns its delivery.

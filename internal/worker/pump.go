@@ -32,7 +32,7 @@ type pump struct {
 	w       *Worker
 	ticket  record.Ticket
 	queue   string
-	claimed chan struct{} // closed and nil once the ticket is claimed, or is not ours to claim
+	claimed chan error // told and nil once the ticket is claimed, or is not ours to claim, or can be neither; holds one
 
 	state ticketState // owned by the goroutine of run, as is what follows
 	held  bool        // the group knows this worker as the ticket's holder
@@ -125,12 +125,17 @@ func (p *pump) run() {
 	if w.Draining() {
 		p.drain()
 	}
-	p.acknowledge()
+	p.acknowledge(nil)
 }
 
-func (p *pump) acknowledge() {
+// acknowledge lets Deliver return, the first time. An error that comes later, or for a ticket that the group knows here, is one
+// that no message comes again for.
+func (p *pump) acknowledge(err error) {
+	if err != nil && (p.claimed == nil || p.held) {
+		p.w.count.untold.Add(1)
+	}
 	if p.claimed != nil {
-		close(p.claimed)
+		p.claimed <- err
 		p.claimed = nil
 	}
 }
@@ -164,7 +169,7 @@ func (p *pump) pull() {
 		w.cfg.Log.Debug("a ticket is over", "group", p.ticket.Group, "place", p.ticket.Place, "delivery", p.ticket.Number, "stale", got.Status == group.Stale)
 		p.state = ticketGone
 	}
-	p.acknowledge()
+	p.acknowledge(err)
 	for ; slots > 0 && p.needsRunner(); slots-- {
 		p.startRunner()
 	}
@@ -285,10 +290,13 @@ func (p *pump) give() {
 		return err
 	}); err != nil {
 		w.cfg.Log.Error("a ticket could not be passed on", "group", p.ticket.Group, "err", err)
+		p.acknowledge(err)
 		return
 	}
 	if !s.Applied && !p.held { // nobody holds it yet, perhaps its group is not even there: it goes back as it is
-		w.handBack(p.queue, record.Delivery{Ticket: &p.ticket})
+		if err := w.handBack(p.queue, record.Delivery{Ticket: &p.ticket}); err != nil {
+			p.acknowledge(err)
+		}
 	}
 	w.follow(p.ticket.Group, s)
 }

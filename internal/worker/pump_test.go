@@ -347,7 +347,9 @@ func TestMembersAreNeverLost(t *testing.T) {
 			for range tickets {
 				ctx, stop := context.WithTimeout(t.Context(), time.Second)
 				if w.cfg.Slots.Gate().Acquire(ctx) == nil {
-					w.Deliver("q", ticket.Encode())
+					if err := w.Deliver("q", ticket.Encode()); err != nil {
+						rt.Error(err)
+					}
 				}
 				stop()
 			}

@@ -160,19 +160,19 @@ func (o *openRange) send(outs []record.Outcome) {
 // alone takes a member out of the range: it comes again by itself after the delay, charged with the failure if there is one.
 // r is nil if no handler saw it.
 func (o *openRange) alone(index int, v verdict, r *run) {
-	o.aside(v, r, func(ctx context.Context) (record.Settled, error) {
+	o.aside(v, 1, r, func(ctx context.Context) (record.Settled, error) {
 		return o.w.cfg.Groups.Leave(ctx, o.w.cfg.ID, o.r, index, v.failure, v.delay)
 	})
 }
 
 // giveBack returns members, nothing charged. r is nil for those that no handler saw.
 func (o *openRange) giveBack(indexes []int, r *run) {
-	o.aside(verdict{act: actGiveBack}, r, func(ctx context.Context) (record.Settled, error) {
+	o.aside(verdict{act: actGiveBack}, len(indexes), r, func(ctx context.Context) (record.Settled, error) {
 		return o.w.cfg.Groups.ReturnRange(ctx, o.w.cfg.ID, o.r, indexes)
 	})
 }
 
-func (o *openRange) aside(v verdict, r *run, call func(ctx context.Context) (record.Settled, error)) {
+func (o *openRange) aside(v verdict, n int, r *run, call func(ctx context.Context) (record.Settled, error)) {
 	w := o.w
 	if r == nil {
 		w.wg.Add(1) // else the run holds it
@@ -182,7 +182,7 @@ func (o *openRange) aside(v verdict, r *run, call func(ctx context.Context) (rec
 		if r != nil {
 			defer w.runs.remove(r)
 		}
-		w.finish(record.Ref{ID: o.r.Group, Number: o.r.Number}, v, call)
+		w.finish(record.Ref{ID: o.r.Group, Number: o.r.Number}, v, n, call)
 	}()
 }
 

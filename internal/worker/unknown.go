@@ -41,7 +41,7 @@ func (w *Worker) unknown(c record.Claim) {
 			v = verdict{state: record.Failed, failure: unknownFailure(c, mine)}
 		}
 	}
-	w.finish(c.Ref, v, func(ctx context.Context) (record.Settled, error) {
+	w.finish(c.Ref, v, 1, func(ctx context.Context) (record.Settled, error) {
 		if v.act == actGiveBack {
 			return w.cfg.Records.GiveBack(ctx, w.cfg.ID, c.Ref, v.delay, true)
 		}

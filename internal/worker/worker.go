@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/gatherq/gatherq/internal/conn"
 	"github.com/gatherq/gatherq/internal/group"
@@ -89,6 +92,7 @@ type Worker struct {
 	count struct {
 		started, succeeded, failed, cancelled, fenced atomic.Uint64
 		running, stuck                                atomic.Int64
+		untold                                        atomic.Int64 // tasks and tickets held here whose end or return Redis refused for good
 	}
 	waiting waitingCache
 }
@@ -134,8 +138,25 @@ func (w *Worker) enter() bool {
 const (
 	firstTell = 20 * time.Millisecond
 	lastTell  = 2 * time.Second
-	refusals  = 10 // error replies of Redis, not silence, after which a call is given up: the record's repairs take over
+	refusals  = 10 // error replies that repeating cannot mend, after which a call is given up: the record's repairs take over
 )
+
+// temporary reports whether an error reply is about memory or rights, which operators mend while workers run: the call was
+// not executed, and what it has to say is still true then.
+func temporary(err error) bool {
+	for _, prefix := range []string{"NOAUTH", "NOPERM", "WRONGPASS"} {
+		if redis.HasErrorPrefix(err, prefix) {
+			return true
+		}
+	}
+	// Inside a script's error these may stand anywhere; the rights of a script are told without NOPERM.
+	for _, part := range []string{"OOM command", "ACL failure in script", "The user executing the script can't"} {
+		if strings.Contains(err.Error(), part) {
+			return true
+		}
+	}
+	return false
+}
 
 // tell repeats a call until Redis has answered it, or the worker's life ends. All scripts may run twice.
 func (w *Worker) tell(what, id string, call func(ctx context.Context) error) error {
@@ -153,7 +174,7 @@ func (w *Worker) tellWithin(ctx context.Context, what, id string, call func(ctx 
 		if ctx.Err() != nil {
 			return err
 		}
-		if _, silent := errors.AsType[*conn.Error](err); !silent {
+		if _, silent := errors.AsType[*conn.Error](err); !silent && !temporary(err) {
 			if refused++; refused == refusals {
 				w.cfg.Log.Error("redis keeps refusing", "op", what, "task_id", id, "err", err)
 				return fmt.Errorf("%s %s: %w", what, id, err)

@@ -134,9 +134,9 @@ func (s *service) serve(ctx context.Context) error {
 	started := make(chan struct{})
 	server, err := s.engine.Carrier().Serve(carrier.ServeConfig{
 		Queues: w.cfg.Queues, Strict: w.cfg.Strict, Slots: w.slots.Gate(), Log: s.engine.Log(),
-		Handle: func(queue string, payload []byte) {
+		Handle: func(queue string, payload []byte) error {
 			<-started // deliveries may come before Serve has returned
-			s.exec.Deliver(queue, payload)
+			return s.exec.Deliver(queue, payload)
 		},
 	})
 	if err != nil {
