@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -231,7 +232,7 @@ func TestDecision08_RetentionOfAGroupCountsFromItsBarrier(t *testing.T) {
 func TestDecision08_OpenWorkHasNoTimeToLive(t *testing.T) {
 	t.Parallel()
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
-		c := client(t, s, jobs.ClientConfig{Retention: time.Second})
+		c := client(t, s, jobs.ClientConfig{Retention: 4 * time.Second}) // less than the pauses below
 		rdb := s.Client(t)
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
@@ -256,7 +257,7 @@ func TestDecision08_OpenWorkHasNoTimeToLive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 3 {
+		for range 5 {
 			for _, key := range allKeys(t, rdb) {
 				if rdb.PTTL(ctx, key).Val() > 0 {
 					rdb.Del(ctx, key)
@@ -265,21 +266,33 @@ func TestDecision08_OpenWorkHasNoTimeToLive(t *testing.T) {
 			pause(t, time.Second)
 		}
 
-		endingWorker(t, c)
+		// All are awaited before any ends: what ended is gone after its retention, also while an await before it takes its time.
+		var all sync.WaitGroup
 		for _, a := range []jobs.Awaitable[string]{task, late} {
-			if got, err := await.Result(ctx, a); got != "done" || err != nil {
-				t.Errorf("%s: %q, %v", a.ID(), got, err)
+			all.Go(func() {
+				if got, err := await.Result(ctx, a); got != "done" || err != nil {
+					t.Errorf("%s: %q, %v", a.ID(), got, err)
+				}
+			})
+		}
+		all.Go(func() {
+			out, err := await.Outcome(ctx, retried)
+			if err != nil || out.State != jobs.StateFailed || out.Attempt != 3 {
+				t.Errorf("retried: %+v, %v", out, err)
 			}
-		}
-		out, err := await.Outcome(ctx, retried)
-		if err != nil || out.State != jobs.StateFailed || out.Attempt != 3 {
-			t.Errorf("retried: %+v, %v", out, err)
-		}
-		if got, err := await.All(ctx, group); len(got) != 300 || err != nil {
-			t.Errorf("the group: %d values, %v", len(got), err)
-		}
-		if got, err := await.All(ctx, linked); len(got) != 3 || err != nil {
-			t.Errorf("the group of links: %d values, %v", len(got), err)
-		}
+		})
+		all.Go(func() {
+			if got, err := await.All(ctx, group); len(got) != 300 || err != nil {
+				t.Errorf("the group: %d values, %v", len(got), err)
+			}
+		})
+		all.Go(func() {
+			if got, err := await.All(ctx, linked); len(got) != 3 || err != nil {
+				t.Errorf("the group of links: %d values, %v", len(got), err)
+			}
+		})
+		within(t, patience, "awaits in flight", func() bool { return c.Stats().AwaitsOpen >= 5 })
+		endingWorker(t, c)
+		all.Wait()
 	})
 }
