@@ -42,7 +42,7 @@ func TestDecision03_StrayDeliveriesComeBack(t *testing.T) {
 		}
 		take := func() string {
 			t.Helper()
-			id, err := rdb.RPopLPush(ctx, "asynq:{ns:q}:pending", "asynq:{ns:q}:active").Result()
+			id, err := rdb.LMove(ctx, "asynq:{ns:q}:pending", "asynq:{ns:q}:active", "RIGHT", "LEFT").Result()
 			if err != nil {
 				t.Fatal(err)
 			}
