@@ -239,7 +239,7 @@ func TestDecision40_CallsEndWithTheirContext(t *testing.T) {
 }
 
 // One inbox serves any number of awaits: no connection and no polling of their own.
-func TestAThousandAwaitsAreNearlyFree(t *testing.T) {
+func TestDecision39_AThousandAwaitsAreNearlyFree(t *testing.T) {
 	t.Parallel()
 	const awaits, length = 1000, 20 * time.Second
 	s := redistest.Local(t)

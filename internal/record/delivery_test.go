@@ -1,0 +1,41 @@
+package record_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/gatherq/gatherq/internal/record"
+)
+
+func TestDecision35_ADeliveryCarriesReferencesOnly(t *testing.T) {
+	refs := make([]record.Ref, record.MaxRefs+1)
+	for i := range refs {
+		refs[i] = record.Ref{ID: "t", Number: int64(i) + 1}
+	}
+	ticket := &record.Ticket{Group: "g", Nonce: "n", Place: 3, Number: 7}
+	for _, c := range []struct {
+		name string
+		d    record.Delivery
+		want string // in the error; "" none
+	}{
+		{"one task", record.Delivery{Refs: refs[:1]}, ""},
+		{"as many as may be", record.Delivery{Refs: refs[:record.MaxRefs]}, ""},
+		{"a ticket", record.Delivery{Ticket: ticket}, ""},
+		{"too many", record.Delivery{Refs: refs}, "65 references"},
+		{"neither", record.Delivery{}, "0 references"},
+		{"both", record.Delivery{Refs: refs[:1], Ticket: ticket}, "1 references"},
+	} {
+		got, err := record.DecodeDelivery(c.d.Encode())
+		switch {
+		case c.want == "" && (err != nil || len(got.Refs) != len(c.d.Refs) || (got.Ticket == nil) != (c.d.Ticket == nil)):
+			t.Errorf("%s: %+v, %v", c.name, got, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	_, err := record.DecodeDelivery([]byte(`{"v":2,"r":[{"i":"a","n":1}],"new":true}`))
+	if newer, ok := errors.AsType[*record.VersionError](err); !ok || newer.Version != 2 {
+		t.Errorf("a newer version: %v", err)
+	}
+}
