@@ -30,15 +30,16 @@ var strayScript = conn.NewForeignScript("carrier.stray", straySrc)
 func (c *Carrier) Strays(ctx context.Context, queue string, age time.Duration, current func(context.Context, record.Delivery) (bool, error)) (back, removed int, err error) {
 	prefix := "asynq:{" + c.keys.AsynqQueue(queue) + "}:"
 	before := time.Now().Add(asynqLease - age).Unix()
-	ids, err := c.list(ctx, "zrangebyscore", prefix+"lease", "-inf", strconv.FormatInt(before, 10), "limit", 0, strayLimit)
-	if err != nil || len(ids) == 0 {
-		return 0, 0, err
+	late := conn.NewCommand("zrangebyscore", prefix+"lease", "-inf", strconv.FormatInt(before, 10), "limit", 0, strayLimit)
+	if err := c.conn.All(ctx, late); err != nil {
+		return 0, 0, fmt.Errorf("queue %s: %w", queue, err)
 	}
+	ids, _ := late.Reply.([]any)
 	for _, v := range ids {
 		id, _ := v.(string)
 		get := conn.NewCommand("hget", prefix+"t:"+id, "msg")
-		if err := c.conn.Do(ctx, get); err != nil || get.Err != nil {
-			return back, removed, fmt.Errorf("queue %s: %w", queue, firstError(err, get.Err))
+		if err := c.conn.All(ctx, get); err != nil {
+			return back, removed, fmt.Errorf("queue %s: %w", queue, err)
 		}
 		msg, _ := get.Reply.(string)
 		d, ours := delivery([]byte(msg))
@@ -55,8 +56,8 @@ func (c *Carrier) Strays(ctx context.Context, queue string, age time.Duration, c
 		if keep {
 			put.Args[1] = 1
 		}
-		if err := c.conn.Do(ctx, put); err != nil || put.Err != nil {
-			return back, removed, fmt.Errorf("queue %s: %w", queue, firstError(err, put.Err))
+		if err := c.conn.All(ctx, put); err != nil {
+			return back, removed, fmt.Errorf("queue %s: %w", queue, err)
 		}
 		if n, _ := put.Reply.(int64); n == 0 {
 			continue // acknowledged meanwhile
@@ -71,24 +72,6 @@ func (c *Carrier) Strays(ctx context.Context, queue string, age time.Duration, c
 		_ = c.conn.Do(ctx, c.rings([]record.HandOver{{Queue: queue}})...) // unanswered it costs time, nothing else
 	}
 	return back, removed, nil
-}
-
-func (c *Carrier) list(ctx context.Context, args ...any) ([]any, error) {
-	call := conn.NewCommand(args...)
-	if err := firstError(c.conn.Do(ctx, call), call.Err); err != nil {
-		return nil, err
-	}
-	list, _ := call.Reply.([]any)
-	return list, nil
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // delivery reads ours out of asynq's message; false for another's.

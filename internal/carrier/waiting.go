@@ -14,13 +14,8 @@ func (s *Server) Waiting(ctx context.Context, queue string) (bool, error) {
 	g := s.gate
 	pending := conn.NewCommand("llen", "asynq:{"+g.keys.AsynqQueue(queue)+"}:pending")
 	parked := conn.NewCommand("zrange", g.keys.Parked(queue), 0, 15) // some names may be this worker's, of earlier waitings
-	if err := g.conn.Do(ctx, pending, parked); err != nil {
-		return false, err
-	}
-	for _, call := range []*conn.Call{pending, parked} {
-		if call.Err != nil {
-			return false, fmt.Errorf("queue %s: %w", queue, call.Err)
-		}
+	if err := g.conn.All(ctx, pending, parked); err != nil {
+		return false, fmt.Errorf("queue %s: %w", queue, err)
 	}
 	if n, _ := pending.Reply.(int64); n > 0 {
 		return true, nil

@@ -109,6 +109,19 @@ func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
 	return err
 }
 
+// All is Do for calls that must all succeed: an error reply to one of them is its error, too.
+func (c *Conn) All(ctx context.Context, calls ...*Call) error {
+	if err := c.Do(ctx, calls...); err != nil {
+		return err
+	}
+	for _, call := range calls {
+		if call.Err != nil {
+			return call.Err
+		}
+	}
+	return nil
+}
+
 // attempt is the state of one Do, owned by the goroutine that runs it; sent is read from outside.
 type attempt struct {
 	calls []Call

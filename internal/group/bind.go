@@ -20,7 +20,7 @@ var ErrStagingGone = errors.New("the staged members have expired")
 // producer does it after its commit; should it die, whoever looks at the open work. Doing it twice does no harm.
 func (s *Store) Bind(ctx context.Context, gid string, c *carrier.Carrier) error {
 	f := conn.NewCommand("hmget", s.keys.Record(gid), "no", "sn", "bd", "du", "dl")
-	if err := do(ctx, s.conn, f); err != nil {
+	if err := s.conn.All(ctx, f); err != nil {
 		return err
 	}
 	r := record.NewReply(f.Reply, f.Err)
@@ -30,7 +30,7 @@ func (s *Store) Bind(ctx context.Context, gid string, c *carrier.Carrier) error 
 	}
 	for n := range segs {
 		get := conn.NewCommand("hget", s.keys.Args(gid, nonce, n/bucketSize), n)
-		if err := do(ctx, s.conn, get); err != nil {
+		if err := s.conn.All(ctx, get); err != nil {
 			return err
 		}
 		blob, _ := get.Reply.(string)
@@ -123,7 +123,7 @@ func (s *Store) link(ctx context.Context, gid string, places []place) error {
 		links[i] = s.records.LinkCall(p.id, p.settled, record.Link{Group: gid, Index: p.index})
 	}
 	// the place first, then the question: an end in between finds the place
-	if err := do(ctx, s.conn, conn.NewCall(bindScript, s.keys.PrefixOf(gid), binds...)); err != nil {
+	if err := s.conn.All(ctx, conn.NewCall(bindScript, s.keys.PrefixOf(gid), binds...)); err != nil {
 		return err
 	}
 	if err := s.conn.Do(ctx, links...); err != nil {
@@ -147,7 +147,7 @@ func (s *Store) link(ctx context.Context, gid string, places []place) error {
 			ended = append(ended, s.linkedCall(record.Link{Group: gid, Index: places[i].index}, l.Outcome, true))
 		}
 	}
-	return do(ctx, s.conn, ended...)
+	return s.conn.All(ctx, ended...)
 }
 
 // memberOutcome reads how a member of another group ended.

@@ -120,7 +120,7 @@ func (s *Store) late(ctx context.Context, gid, place string, linked bool) error 
 	}
 	if linked {
 		o := &record.Outcome{State: record.TimedOut, Failure: &record.Failure{Kind: "deadline", Message: "the deadline has passed"}}
-		return do(ctx, s.conn, s.linkedCall(record.Link{Group: gid, Index: index}, o, false))
+		return s.conn.All(ctx, s.linkedCall(record.Link{Group: gid, Index: index}, o, false))
 	}
 	_, err = s.records.Watch(ctx, "", []record.Interest{{ID: keys.Member(gid, index), View: record.Whole}})
 	return err

@@ -162,7 +162,7 @@ func (s *Store) SettleRange(ctx context.Context, worker string, r *Range, outs [
 	for state, n := range counts {
 		args = append(args, string(state), n)
 	}
-	return s.settled(s.run(ctx, rangeScript, r.Group, args...))
+	return record.ReadSettled(s.run(ctx, rangeScript, r.Group, args...))
 }
 
 // Leave takes a member out of its range, to travel alone: with a failure after a failed attempt, which is charged; with none
@@ -181,7 +181,7 @@ func (s *Store) Leave(ctx context.Context, worker string, r *Range, index int, f
 	if f == nil {
 		charged, unknown = 0, 1
 	}
-	return s.settled(s.run(ctx, leaveScript, r.Group, r.Group, r.ID, r.Number, worker, index, m.Type, r.Queue, m.Args, m.Options,
+	return record.ReadSettled(s.run(ctx, leaveScript, r.Group, r.Group, r.ID, r.Number, worker, index, m.Type, r.Queue, m.Args, m.Options,
 		record.Millis(m.Retention), record.Millis(delay), charged, f.Encode(), unknown))
 }
 
@@ -191,43 +191,19 @@ func (s *Store) ReturnRange(ctx context.Context, worker string, r *Range, indexe
 	if len(indexes) == 0 {
 		return record.Settled{Applied: true}, nil
 	}
-	return s.settled(s.run(ctx, returnScript, r.Group, r.Group, r.ID, r.Number, worker, runs(indexes)))
+	return record.ReadSettled(s.run(ctx, returnScript, r.Group, r.Group, r.ID, r.Number, worker, runs(indexes)))
 }
 
 // PassTicket puts a ticket that this worker holds to the tail of its queue: the answer has its hand-over, unless nothing is unclaimed.
 func (s *Store) PassTicket(ctx context.Context, worker string, t record.Ticket) (record.Settled, error) {
 	s.forget(t.Nonce)
-	return s.settled(s.run(ctx, passScript, t.Group, t.Group, t.Place, t.Number, worker))
-}
-
-// settled reads {ok, outbox, hand-over…}; a hand-over is a ticket of five fields or a task of three.
-func (s *Store) settled(r *record.Reply) (record.Settled, error) {
-	var out record.Settled
-	switch word := r.Str(); word {
-	case "ok":
-		out.Applied = true
-		out.Outbox = r.Int() == 1
-		switch r.Left() {
-		case 5:
-			h := record.ReadTicket(r)
-			out.HandOver = &h
-		case 3:
-			ref := record.Ref{ID: r.Str(), Number: r.Int()}
-			out.HandOver = &record.HandOver{Queue: r.Str(), Delivery: record.Delivery{Refs: []record.Ref{ref}}}
-		}
-	case "fenced", "gone":
-	default:
-		if r.Err == nil {
-			r.Err = fmt.Errorf("settle answered %q", word)
-		}
-	}
-	return out, r.Err
+	return record.ReadSettled(s.run(ctx, passScript, t.Group, t.Group, t.Place, t.Number, worker))
 }
 
 // get runs a plain command that only reads.
 func get(ctx context.Context, c *conn.Conn, args ...any) (any, error) {
 	call := conn.NewCommand(args...)
-	if err := do(ctx, c, call); err != nil {
+	if err := c.All(ctx, call); err != nil {
 		return nil, err
 	}
 	return call.Reply, nil

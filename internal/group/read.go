@@ -75,7 +75,7 @@ func (s *Store) ByIndex(ctx context.Context, gid string, from, count int) ([]rec
 	for b, seqs := range want {
 		calls = append(calls, conn.NewCommand(append([]any{"hmget", s.keys.Results(gid, b)}, seqs...)...))
 	}
-	if err := do(ctx, s.conn, calls...); err != nil {
+	if err := s.conn.All(ctx, calls...); err != nil {
 		return nil, err
 	}
 	for _, c := range calls {

@@ -12,5 +12,5 @@ func (st *Stage) Renew(ctx context.Context) error {
 	for b := range st.buckets() {
 		calls = append(calls, conn.NewCommand("pexpire", st.bucket(b), StagingTTL.Milliseconds()))
 	}
-	return do(ctx, st.store.conn, calls...)
+	return st.store.conn.All(ctx, calls...)
 }

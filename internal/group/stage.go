@@ -129,19 +129,7 @@ func (st *Stage) flush(ctx context.Context) error {
 	}
 	calls := st.calls
 	st.calls, st.pending = nil, 0
-	return do(ctx, st.store.conn, calls...)
-}
-
-func do(ctx context.Context, c *conn.Conn, calls ...*conn.Call) error {
-	if err := c.Do(ctx, calls...); err != nil {
-		return err
-	}
-	for _, call := range calls {
-		if call.Err != nil {
-			return call.Err
-		}
-	}
-	return nil
+	return st.store.conn.All(ctx, calls...)
 }
 
 // Committed is the answer to a commit.

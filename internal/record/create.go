@@ -127,20 +127,7 @@ func (s *Store) Mark(ctx context.Context, hs ...HandOver) error {
 			a = a[n:]
 		}
 	}
-	return s.do(ctx, calls...)
-}
-
-// do runs calls whose answers say nothing but that they came.
-func (s *Store) do(ctx context.Context, calls ...*conn.Call) error {
-	if err := s.conn.Do(ctx, calls...); err != nil {
-		return err
-	}
-	for _, c := range calls {
-		if c.Err != nil {
-			return c.Err
-		}
-	}
-	return nil
+	return s.conn.All(ctx, calls...)
 }
 
 // run runs one script and reads its answer.

@@ -91,7 +91,7 @@ func (s *Store) Told(ctx context.Context, shard int, fields ...string) error {
 	for i, f := range fields {
 		args[i] = f
 	}
-	return s.do(ctx, conn.NewCall(toldScript, s.keys.Prefix(shard), args...))
+	return s.conn.All(ctx, conn.NewCall(toldScript, s.keys.Prefix(shard), args...))
 }
 
 // Linked is the answer to a link.

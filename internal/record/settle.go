@@ -15,13 +15,13 @@ type Settled struct {
 
 // Settle writes the outcome of a task: out.State, Value or Failure, Attempt.
 func (s *Store) Settle(ctx context.Context, worker string, ref Ref, out Outcome) (Settled, error) {
-	return s.settled(s.run(ctx, settleScript, s.keys.PrefixOf(ref.ID), ref.ID, ref.Number, worker, string(out.State), out.Value,
+	return ReadSettled(s.run(ctx, settleScript, s.keys.PrefixOf(ref.ID), ref.ID, ref.Number, worker, string(out.State), out.Value,
 		out.Failure.Encode(), out.Attempt))
 }
 
 // Retry charges a failed attempt; the next one comes after delay. A task whose cancel was requested ends with f instead.
 func (s *Store) Retry(ctx context.Context, worker string, ref Ref, f *Failure, delay time.Duration) (Settled, error) {
-	return s.settled(s.run(ctx, retryScript, s.keys.PrefixOf(ref.ID), ref.ID, ref.Number, worker, Millis(delay), f.Encode()))
+	return ReadSettled(s.run(ctx, retryScript, s.keys.PrefixOf(ref.ID), ref.ID, ref.Number, worker, Millis(delay), f.Encode()))
 }
 
 // GiveBack returns a claimed task, nothing charged, after delay. With delay 0 the answer has its hand-over. A task whose
@@ -31,16 +31,22 @@ func (s *Store) GiveBack(ctx context.Context, worker string, ref Ref, delay time
 	if unknownType {
 		unknown = 1
 	}
-	return s.settled(s.run(ctx, givebackScript, s.keys.PrefixOf(ref.ID), ref.ID, ref.Number, worker, Millis(delay), unknown))
+	return ReadSettled(s.run(ctx, givebackScript, s.keys.PrefixOf(ref.ID), ref.ID, ref.Number, worker, Millis(delay), unknown))
 }
 
-func (s *Store) settled(r *Reply) (Settled, error) {
+// ReadSettled reads {ok, outbox, hand-over…} as all scripts answer that change what a holder holds: a hand-over is a ticket of five
+// fields or a task of three.
+func ReadSettled(r *Reply) (Settled, error) {
 	var out Settled
 	switch word := r.Str(); word {
 	case "ok":
 		out.Applied = true
 		out.Outbox = r.Int() == 1
-		if r.More() {
+		switch r.Left() {
+		case 5:
+			h := ReadTicket(r)
+			out.HandOver = &h
+		case 3:
 			ref := Ref{ID: r.Str(), Number: r.Int()}
 			out.HandOver = &HandOver{Queue: r.Str(), Delivery: Delivery{Refs: []Ref{ref}}}
 		}

@@ -19,7 +19,7 @@ func (s *Store) Unclaimed(ctx context.Context, d Delivery) (bool, error) {
 		calls = append(calls, conn.NewCommand("hmget", s.keys.Record(t.Group), "no", "t"+strconv.Itoa(t.Place)),
 			conn.NewCommand("exists", s.keys.Args(t.Group, t.Nonce, 0)))
 	}
-	if err := s.do(ctx, calls...); err != nil {
+	if err := s.conn.All(ctx, calls...); err != nil {
 		return false, err
 	}
 	for i, ref := range d.Refs {
