@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -42,15 +41,18 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Conn is a Redis client with honest retries. It is safe for concurrent use.
 type Conn struct {
-	rdb      redis.UniversalClient
-	log      *slog.Logger
+	rdb redis.UniversalClient
+	log *slog.Logger
+
+	departures departures
+
 	answered atomic.Int64 // monotonic time of the last answer, see LastAnswer; 0: never
 	start    time.Time
 }
 
 // New returns a Conn over rdb, which stays the caller's.
 func New(rdb redis.UniversalClient, log *slog.Logger) *Conn {
-	return &Conn{rdb: rdb, log: log, start: time.Now()}
+	return &Conn{rdb: rdb, log: log, start: time.Now(), departures: departures{rdb: rdb}}
 }
 
 // Redis returns the client underneath, for subscriptions and for asynq.
@@ -82,31 +84,27 @@ func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
 	if err := ctx.Err(); err != nil {
 		return c.fail(calls, &Error{Err: context.Cause(ctx)})
 	}
-	// The work runs apart: go-redis does not listen to a context while it waits for an answer.
-	work := &attempt{calls: make([]Call, len(calls))}
+	// What travels are copies: a flight goes on when its caller has left, and is not to be looked at any more.
+	t := trip{work: make([]Call, len(calls))}
 	for i, call := range calls {
-		work.calls[i] = *call
-		work.calls[i].Reply, work.calls[i].Err, work.calls[i].Again = nil, errNoAnswer, false
+		t.work[i] = *call
+		t.work[i].Reply, t.work[i].Err, t.work[i].Again = nil, errNoAnswer, false
+		t.work[i].measure()
 	}
-	done := make(chan error, 1)
-	go func() { done <- c.run(ctx, work) }()
-	var err error
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		select {
-		case err = <-done: // both at once: the answer counts
-		default:
-			return c.fail(calls, &Error{Doubt: work.sent.Load(), Err: context.Cause(ctx)})
-		}
+	err := c.travel(ctx, &t)
+	if t.left {
+		return c.fail(calls, err)
 	}
 	for i := range calls {
-		calls[i].Reply, calls[i].Err, calls[i].Again = work.calls[i].Reply, work.calls[i].Err, work.calls[i].Again
-		if err != nil && errors.Is(calls[i].Err, errNoAnswer) {
-			calls[i].Err = err
+		if err != nil && errors.Is(t.work[i].Err, errNoAnswer) {
+			t.work[i].Err = err
 		}
+		calls[i].Reply, calls[i].Err, calls[i].Again = t.work[i].Reply, t.work[i].Err, t.work[i].Again
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return nil
 }
 
 // All is Do for calls that must all succeed: an error reply to one of them is its error, too.
@@ -122,12 +120,6 @@ func (c *Conn) All(ctx context.Context, calls ...*Call) error {
 	return nil
 }
 
-// attempt is the state of one Do, owned by the goroutine that runs it; sent is read from outside.
-type attempt struct {
-	calls []Call
-	sent  atomic.Bool
-}
-
 var errNoAnswer = errors.New("no answer yet")
 
 func (c *Conn) fail(calls []*Call, err *Error) error {
@@ -137,97 +129,106 @@ func (c *Conn) fail(calls []*Call, err *Error) error {
 	return err
 }
 
-func (c *Conn) run(ctx context.Context, a *attempt) error {
+// trip is the state of one Do.
+type trip struct {
+	work  []Call
+	doubt bool // something may have been executed
+	left  bool // a flight that is still under way has the work
+}
+
+// travel sends the calls until all are answered.
+func (c *Conn) travel(ctx context.Context, t *trip) *Error {
 	limit := Patience
 	if _, ok := c.LastAnswer(); !ok {
 		limit = FirstContact
 	}
 	begin := time.Now()
-	whole := false
+	p := &parcel{}
 	for try := 0; ; try++ {
-		open := a.open()
-		if len(open) == 0 {
-			return nil
+		p = &parcel{calls: t.open(try), whole: p.whole, apart: p.apart, done: make(chan struct{})}
+		for _, call := range p.calls {
+			p.bytes += call.size
 		}
-		for _, call := range open {
-			call.Again = try > 0
-		}
-		again, noscript, last := c.once(ctx, a, open, whole)
-		if !again {
-			continue // all of them answered: open is empty now
-		}
-		if noscript {
-			whole = true
-			continue
-		}
-		if time.Since(begin) > limit || ctx.Err() != nil {
-			if ctx.Err() != nil {
-				last = context.Cause(ctx)
+		c.departures.send(p)
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+			select {
+			case <-p.done: // both at once: the answer counts
+			default:
+				t.left = !c.departures.recall(p)
+				return &Error{Doubt: t.doubt || t.left, Err: context.Cause(ctx)}
 			}
-			return &Error{Doubt: a.sent.Load(), Err: last}
+		}
+		last := c.judge(t, p)
+		switch {
+		case last == nil:
+			return nil
+		case noScript(last):
+			p.whole = true
+			continue
+		case errors.Is(last, errApart):
+			p.apart = true
+			continue
+		case ctx.Err() != nil:
+			return &Error{Doubt: t.doubt, Err: context.Cause(ctx)}
+		case time.Since(begin) > limit:
+			return &Error{Doubt: t.doubt, Err: last}
 		}
 		pause := time.NewTimer(rand.N(min(10*time.Millisecond<<min(try, 7), time.Second)) + time.Millisecond)
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
-			return &Error{Doubt: a.sent.Load(), Err: context.Cause(ctx)}
+			return &Error{Doubt: t.doubt, Err: context.Cause(ctx)}
 		}
 	}
 }
 
-func (a *attempt) open() (open []*Call) {
-	for i := range a.calls {
-		if errors.Is(a.calls[i].Err, errNoAnswer) {
-			open = append(open, &a.calls[i])
+// open returns the calls without an answer, in their order.
+func (t *trip) open(try int) (open []*Call) {
+	open = make([]*Call, 0, len(t.work))
+	for i := range t.work {
+		if errors.Is(t.work[i].Err, errNoAnswer) {
+			t.work[i].Again = try > 0
+			open = append(open, &t.work[i])
 		}
 	}
 	return open
 }
 
-// once sends the open calls in their order, in one pipeline.
-func (c *Conn) once(ctx context.Context, a *attempt, open []*Call, whole bool) (again, noscript bool, last error) {
-	cmds := make([]*noRetry, len(open))
-	before := a.sent.Load()
-	if len(open) == 1 {
-		cmds[0] = newNoRetry(ctx, open[0].args(whole)...)
-		a.sent.Store(true) // until proven otherwise
-		_ = c.rdb.Process(ctx, cmds[0])
-	} else {
-		pipe := c.rdb.Pipeline()
-		for i, call := range open {
-			cmds[i] = newNoRetry(ctx, call.args(whole)...)
-			_ = pipe.Process(ctx, cmds[i])
-		}
-		a.sent.Store(true)
-		_, _ = pipe.Exec(ctx)
-	}
-	answered, executed := false, before
-	for i, call := range open {
-		reply, cmdErr := cmds[i].Result()
+// judge looks at what a flight brought. The error is why calls must be sent again: they are open then; nil when none must. A
+// failure counts more than a script that Redis does not have: sending the text is no answer to it.
+func (c *Conn) judge(t *trip, p *parcel) (again error) {
+	answered := false
+	for _, call := range p.calls {
+		err := call.Err
 		switch {
-		case cmdErr == nil || errors.Is(cmdErr, redis.Nil):
-			answered, executed = true, true
-			call.Reply, call.Err = reply, nil
-		case isReply(cmdErr) && !Passing(cmdErr):
+		case err == nil:
+			answered, t.doubt = true, true
+			continue
+		case noScript(err):
 			answered = true
-			if strings.HasPrefix(cmdErr.Error(), "NOSCRIPT") {
-				again, noscript, last = true, true, cmdErr
-				continue
+			if again == nil || errors.Is(again, errApart) {
+				again = err
 			}
-			call.Err = cmdErr
+		case errors.Is(err, errApart):
+			answered, t.doubt = true, true
+			if again == nil {
+				again = err
+			}
+		case isReply(err) && !Passing(err):
+			answered = true
+			continue
 		default:
-			again, last = true, cmdErr
-			if isReply(cmdErr) {
-				answered = true
-			} else if !unsent(cmdErr) {
-				executed = true // perhaps
-			}
+			answered = answered || isReply(err)
+			t.doubt = t.doubt || !isReply(err) && !unsent(err)
+			again = err
 		}
+		call.Err = errNoAnswer
 	}
 	if answered {
 		c.Answered()
 	}
-	a.sent.Store(executed)
-	return again, noscript, last
+	return again
 }

@@ -29,6 +29,9 @@ func Passing(err error) bool {
 	return strings.HasPrefix(s, "ERR max number of clients")
 }
 
+// noScript reports whether Redis lacks a script that was sent by its name.
+func noScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }
+
 // unsent reports whether err proves that nothing went out: no connection could be had.
 func unsent(err error) bool {
 	var op *net.OpError

@@ -3,6 +3,8 @@ package conn
 import (
 	"crypto/sha1" //nolint:gosec // EVALSHA names scripts by SHA-1
 	"encoding/hex"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gatherq/gatherq/internal/keys"
@@ -11,9 +13,10 @@ import (
 // Script is a Lua script whose only key is a shard's prefix; keys.lua, which every script begins with, derives the others
 // from it. Every Script may run twice with the same effect as once: a lost reply is answered by running it again.
 type Script struct {
-	Name string
-	Src  string
-	sha  string
+	Name  string
+	Src   string
+	sha   string
+	items int // arguments of a call, of which one command may carry many; 0: each call is a command
 }
 
 // NewScript puts keys.lua, the fragments and the script's own text together.
@@ -21,6 +24,16 @@ func NewScript(name string, parts ...string) *Script {
 	src := keys.Lua + "\n" + strings.Join(parts, "\n")
 	sum := sha1.Sum([]byte(src)) //nolint:gosec // EVALSHA names scripts by SHA-1
 	return &Script{Name: name, Src: src, sha: hex.EncodeToString(sum[:])}
+}
+
+// NewItemScript is NewScript for one that does the same to any number of items: the text defines a function item, which is called
+// with the args of each and returns its answer. Calls of such a script that leave together travel as one command, which spares
+// Redis to begin the script anew for each.
+func NewItemScript(name string, args int, parts ...string) *Script {
+	loop := fmt.Sprintf("local answers = {}\nfor i = 1, #ARGV, %d do answers[#answers + 1] = item(unpack(ARGV, i, i + %d)) end\nreturn answers\n", args, args-1)
+	s := NewScript(name, append(slices.Clone(parts), loop)...)
+	s.items = args
+	return s
 }
 
 // NewForeignScript takes a script of another library as it is; it bears its own keys.
@@ -38,6 +51,8 @@ type Call struct {
 	Reply any
 	Err   error
 	Again bool // it was sent more than once: what followed it in the pipeline may have been executed before it
+
+	size int // in bytes, about
 }
 
 // NewCall returns the call of a script in the shard with that prefix.
@@ -48,18 +63,23 @@ func NewCall(s *Script, prefix string, args ...any) *Call {
 // NewCommand returns a plain command. It is sent again after a lost reply, so it must be idempotent.
 func NewCommand(args ...any) *Call { return &Call{Args: args} }
 
-func (c *Call) args(whole bool) []any {
-	if c.Script == nil {
-		return c.Args
+// measure notes about how many bytes a call is.
+func (c *Call) measure() int {
+	c.size = callOverhead
+	for _, a := range c.Args {
+		switch v := a.(type) {
+		case string:
+			c.size += len(v)
+		case []byte:
+			c.size += len(v)
+		}
+		c.size += argOverhead
 	}
-	head := make([]any, 0, 3+len(c.Keys)+len(c.Args))
-	if whole {
-		head = append(head, "eval", c.Script.Src, len(c.Keys))
-	} else {
-		head = append(head, "evalsha", c.Script.sha, len(c.Keys))
-	}
-	for _, k := range c.Keys {
-		head = append(head, k)
-	}
-	return append(head, c.Args...)
+	return c.size
 }
+
+// What a call and each of its arguments are counted for beside their bytes.
+const (
+	callOverhead = 64
+	argOverhead  = 8
+)

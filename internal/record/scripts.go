@@ -19,17 +19,26 @@ func Fragment(name string) string {
 }
 
 func script(name string, parts ...string) *conn.Script {
+	return conn.NewScript(name, source(name, parts...)...)
+}
+
+// itemScript is a script whose function item takes args arguments.
+func itemScript(name string, args int) *conn.Script {
+	return conn.NewItemScript(name, args, source(name)...)
+}
+
+func source(name string, parts ...string) []string {
 	src := []string{Fragment("base"), Fragment("watchers"), Fragment("members"), Fragment("task")}
 	for _, p := range parts {
 		src = append(src, Fragment(p))
 	}
-	return conn.NewScript(name, append(src, Fragment(name))...)
+	return append(src, Fragment(name))
 }
 
 var (
-	createScript   = script("create")
-	claimScript    = script("claim")
-	settleScript   = script("settle")
+	createScript   = itemScript("create", 14)
+	claimScript    = itemScript("claim", 4)
+	settleScript   = itemScript("settle", 7)
 	retryScript    = script("retry")
 	givebackScript = script("giveback")
 	cancelScript   = script("cancel")
