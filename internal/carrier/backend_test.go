@@ -42,7 +42,7 @@ func onEach(t *testing.T, test func(t *testing.T, dial func() *redis.Client)) {
 
 // carrierOf returns a carrier of namespace n.
 func carrierOf(rdb redis.UniversalClient) *Carrier {
-	return New(conn.New(rdb, quiet), keys.New("n", 1))
+	return New(conn.New(rdb, quiet), keys.New("n", 1), nobody)
 }
 
 // tasks are hand-overs of count tasks to a queue.
@@ -213,3 +213,6 @@ func names(pipe []redis.Cmder) string {
 	}
 	return strings.Join(ns, " ")
 }
+
+// nobody is a crew for which nothing shares a delivery.
+func nobody(string) Crew { return Crew{Workers: 1, Slots: 1} }

@@ -7,7 +7,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gatherq/gatherq/internal/conn"
-	"github.com/gatherq/gatherq/internal/record"
 )
 
 // The doorbell. A parked worker blocks on the bells of its queues, one list each, and on a bell of its own; who enqueues rings
@@ -28,29 +27,12 @@ var parkSrc string
 //go:embed lua/wake.lua
 var wakeSrc string
 
+//go:embed lua/head.lua
+var headSrc string
+
 var (
 	ringScript = conn.NewForeignScript("carrier.ring", ringSrc)
+	headScript = conn.NewForeignScript("carrier.head", headSrc)
 	wakeScript = conn.NewForeignScript("carrier.wake", wakeSrc)
 	parkScript = redis.NewScript(parkSrc) // sent by the gate itself, in one pipeline with what blocks
 )
-
-// rings returns one call per queue, which rings for each delivery in it.
-func (c *Carrier) rings(hs []record.HandOver) []*conn.Call {
-	var order []string
-	count := make(map[string]int, 1)
-	for _, h := range hs {
-		if count[h.Queue] == 0 {
-			order = append(order, h.Queue)
-		}
-		count[h.Queue]++
-	}
-	calls := make([]*conn.Call, len(order))
-	for i, q := range order {
-		calls[i] = &conn.Call{
-			Script: ringScript,
-			Keys:   []string{c.keys.Parked(q), c.keys.Bell(q)},
-			Args:   []any{min(count[q], bellLength), bellLength, bellTTL.Milliseconds()},
-		}
-	}
-	return calls
-}

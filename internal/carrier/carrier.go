@@ -32,6 +32,8 @@ type Carrier struct {
 	keys    keys.Space
 	cluster bool
 
+	crew func(queue string) Crew // who takes from a queue
+
 	client    *asynq.Client // over capture; nil where asynq's client does not build what we know
 	options   sync.Map      // queue → []asynq.Option
 	published sync.Map      // asynq's queue name → *publication
@@ -45,9 +47,9 @@ type publication struct {
 	sent bool // and answered
 }
 
-// New returns the carrier of a namespace. It does no I/O.
-func New(c *conn.Conn, k keys.Space) *Carrier {
-	cr := &Carrier{conn: c, keys: k}
+// New returns the carrier of a namespace. It does no I/O. crew says who takes from a queue, at once and by what it knows.
+func New(c *conn.Conn, k keys.Space, crew func(queue string) Crew) *Carrier {
+	cr := &Carrier{conn: c, keys: k, crew: crew}
 	_, cr.cluster = c.Redis().(*redis.ClusterClient)
 	cr.client = asynq.NewClientFromRedisClient(&capture{carrier: cr})
 	if _, err := cr.build("probe", nil); err != nil {
@@ -56,10 +58,11 @@ func New(c *conn.Conn, k keys.Space) *Carrier {
 	return cr
 }
 
-// Enqueue makes one message of each hand-over and sends all in one pipeline: first the calls of before, which are the records
-// that the deliveries speak of, then the messages, then the bells. An error reply to a call of before is in that call alone;
-// an error reply to a message, and anything that conn.Do returns, is Enqueue's. A message may go out twice, never not at all
-// with a nil error. In a cluster, where records and queues live on different servers, it takes three pipelines.
+// Enqueue hands deliveries over, in one pipeline: first the calls of before, which are the records that the deliveries speak of, then
+// the messages, then the bells. Tasks of one queue that leave at the same time, also those of other calls of Enqueue, share
+// messages. An error reply to a call of before is in that call alone; an error reply to a message, and anything that conn.Do
+// returns, is Enqueue's. A message may go out twice, never not at all with a nil error. In a cluster, where records and queues
+// live on different servers, it takes three pipelines.
 func (c *Carrier) Enqueue(ctx context.Context, hs []record.HandOver, before ...*conn.Call) error {
 	if c.client == nil {
 		return c.enqueuePlainly(ctx, hs, before)
@@ -68,14 +71,34 @@ func (c *Carrier) Enqueue(ctx context.Context, hs []record.HandOver, before ...*
 	if !c.cluster {
 		after = scriptNames(before)
 	}
-	var messages, news []*conn.Call
+	messages, err := c.messages(hs, after)
+	if err != nil {
+		return err
+	}
+	return c.enqueue(ctx, hs, before, messages)
+}
+
+// HandBack enqueues a delivery that nobody claimed again, at the head of its queue.
+func (c *Carrier) HandBack(ctx context.Context, h record.HandOver) error {
+	hs := []record.HandOver{h}
+	if c.client == nil {
+		return c.enqueuePlainly(ctx, hs, nil)
+	}
+	call, err := c.message(h, "")
+	if err != nil {
+		return err
+	}
+	head, err := headCall(call)
+	if err != nil {
+		return err
+	}
+	return c.enqueue(ctx, hs, nil, []*conn.Call{call, head})
+}
+
+func (c *Carrier) enqueue(ctx context.Context, hs []record.HandOver, before, messages []*conn.Call) error {
+	var news []*conn.Call
 	var fresh []*publication
 	for _, h := range hs {
-		m, err := c.build(h.Queue, h.Delivery.Encode())
-		if err != nil {
-			return fmt.Errorf("queue %s: %w", h.Queue, err)
-		}
-		messages = append(messages, &conn.Call{Script: c.script(m.src, after), Keys: m.keys, Args: m.args})
 		if p := c.unpublished(h.Queue); p != nil && !slices.Contains(fresh, p) {
 			fresh, news = append(fresh, p), append(news, conn.NewCommand(p.args...))
 		}
@@ -90,10 +113,10 @@ func (c *Carrier) Enqueue(ctx context.Context, hs []record.HandOver, before ...*
 			return err
 		}
 	}
-	for i, call := range messages {
+	for _, call := range messages {
 		// 0 instead of 1 is "this ID exists already": our own first try, whose answer was lost.
 		if call.Err != nil {
-			return fmt.Errorf("enqueue in %s: %w", hs[i].Queue, call.Err)
+			return fmt.Errorf("enqueue in %s: %w", hs[0].Queue, call.Err)
 		}
 	}
 	for i, p := range fresh {
@@ -146,8 +169,11 @@ func (c *Carrier) taskOptions(queue string) []asynq.Option {
 // unpublished returns the publication of a queue while Redis has not answered one.
 func (c *Carrier) unpublished(queue string) *publication {
 	v, ok := c.published.Load(c.keys.AsynqQueue(queue))
-	if !ok {
-		return nil
+	if !ok { // asynq's client tells with the queue's first message
+		_, _ = c.build(queue, nil)
+		if v, ok = c.published.Load(c.keys.AsynqQueue(queue)); !ok {
+			return nil
+		}
 	}
 	p := v.(*publication) //nolint:forcetypeassert // nothing else is stored
 	p.mu.Lock()

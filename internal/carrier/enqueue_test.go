@@ -162,7 +162,7 @@ func TestHandOverMarks(t *testing.T) {
 	onEach(t, func(t *testing.T, dial func() *redis.Client) {
 		cn := conn.New(dial(), quiet)
 		k := keys.New("n", 1)
-		c, store := New(cn, k), record.NewStore(cn, k)
+		c, store := New(cn, k, nobody), record.NewStore(cn, k)
 		if err := c.HandOver(t.Context(), store, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +181,7 @@ func TestHandOverMarks(t *testing.T) {
 }
 
 func FuzzMessageID(f *testing.F) {
-	c := New(conn.New(redis.NewClient(&redis.Options{}), quiet), keys.New("n", 1))
+	c := New(conn.New(redis.NewClient(&redis.Options{}), quiet), keys.New("n", 1), nobody)
 	m, err := c.build("q", []byte("payload"))
 	if err != nil {
 		f.Fatal(err)

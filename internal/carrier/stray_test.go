@@ -18,7 +18,7 @@ func TestDecision03_StrayDeliveriesComeBack(t *testing.T) {
 		ctx, rdb := t.Context(), dial()
 		k := keys.New("ns", 1)
 		link := conn.New(rdb, quiet)
-		c := New(link, k)
+		c := New(link, k, nobody)
 		records := record.NewStore(link, k)
 		for _, id := range []string{"a", "b"} {
 			created, err := records.Create(ctx, record.NewTask{ID: id, Type: "t", Queue: "q", Digest: []byte("d"), Retention: time.Hour, MaxPending: time.Hour})

@@ -217,6 +217,8 @@ func (c *Conn) judge(t *trip, p *parcel) (again error) {
 			if again == nil {
 				again = err
 			}
+		case errors.As(err, &joinError{}):
+			continue
 		case isReply(err) && !Passing(err):
 			answered = true
 			continue

@@ -42,11 +42,15 @@ func NewForeignScript(name, src string) *Script {
 	return &Script{Name: name, Src: src, sha: hex.EncodeToString(sum[:])}
 }
 
-// Call is one script with its arguments, or one plain command, on its way through a pipeline. After Do, Reply or Err is set.
+// Call is one script with its arguments, one plain command, or an item of a joint one, on its way through a pipeline. After Do, Reply or Err is set.
 type Call struct {
 	Script *Script
 	Keys   []string // of the script: the shard's prefix alone where it is ours
 	Args   []any    // of the script; the whole command where Script is nil
+
+	Joint  Joint // instead of Script, Keys and Args: makes a command of this call and those that leave together with it
+	Item   any   // what this call stands for there
+	Weight int   // of the call there; at least 1
 
 	Reply any
 	Err   error

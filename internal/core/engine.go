@@ -13,6 +13,7 @@ import (
 
 	"github.com/gatherq/gatherq/internal/carrier"
 	"github.com/gatherq/gatherq/internal/conn"
+	"github.com/gatherq/gatherq/internal/fleet"
 	"github.com/gatherq/gatherq/internal/group"
 	"github.com/gatherq/gatherq/internal/inbox"
 	"github.com/gatherq/gatherq/internal/keys"
@@ -59,8 +60,9 @@ func NewEngine(rdb redis.UniversalClient, cfg Config) *Engine {
 		shards = shardsCluster
 	}
 	c, k := conn.New(rdb, cfg.Logger), keys.New(cfg.Namespace, shards)
-	e := &Engine{conn: c, keys: k, records: record.NewStore(c, k), carrier: carrier.New(c, k), patience: cfg.Patience, log: cfg.Logger}
+	e := &Engine{conn: c, keys: k, records: record.NewStore(c, k), patience: cfg.Patience, log: cfg.Logger}
 	e.life, e.end = context.WithCancel(context.Background())
+	e.carrier = carrier.New(c, k, fleet.NewCrew(e.life, c, k).Of)
 	e.groups = group.NewStore(e.records)
 	check := inbox.CheckEvery
 	if c.Private() {

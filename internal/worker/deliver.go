@@ -55,19 +55,33 @@ func (w *Worker) Deliver(queue string, message []byte) error {
 	return w.deliverTasks(queue, d.Refs)
 }
 
+// shareWait is how long tasks of a shared delivery wait here for slots that come free; then they go back, for others.
+const shareWait = 5 * time.Millisecond
+
 // deliverTasks claims tasks and runs each in a slot of its own, of which one is in hand. Those that there is no slot for go back
 // in one delivery. An error says that some are neither claimed nor back.
-func (w *Worker) deliverTasks(queue string, refs []record.Ref) error {
-	slots := 1
-	for slots < len(refs) && w.cfg.Slots.TryAcquire() {
-		slots++
+func (w *Worker) deliverTasks(queue string, refs []record.Ref) (left error) {
+	for slots := 1; ; slots = 1 {
+		for slots < len(refs) && w.cfg.Slots.TryAcquire() {
+			slots++
+		}
+		left = errors.Join(left, w.claimTasks(queue, refs[:slots]))
+		if refs = refs[slots:]; len(refs) == 0 {
+			return left
+		}
+		wait, stop := context.WithTimeout(w.pull, shareWait)
+		err := w.cfg.Slots.Acquire(wait, Claimed)
+		stop()
+		if err != nil {
+			// Unclaimed, so their numbers stay current; should both this and the old delivery come, the second claim drops it.
+			return errors.Join(left, w.handBack(queue, record.Delivery{Refs: refs}))
+		}
 	}
-	var left error
-	if slots < len(refs) {
-		// Unclaimed, so their numbers stay current; should both this and the old delivery come, the second claim drops it.
-		left = w.handBack(queue, record.Delivery{Refs: refs[slots:]})
-	}
-	refs = refs[:slots]
+}
+
+// claimTasks claims tasks and runs each in a slot that is in hand for it.
+func (w *Worker) claimTasks(queue string, refs []record.Ref) (left error) {
+	slots := len(refs)
 	var claims []record.Claim
 	nonce := rand.Text()
 	if err := w.tell("claim", refs[0].ID, func(ctx context.Context) (err error) {
@@ -75,7 +89,7 @@ func (w *Worker) deliverTasks(queue string, refs []record.Ref) error {
 		return err
 	}); err != nil {
 		w.cfg.Log.Error("tasks could not be claimed", "queue", queue, "task_id", refs[0].ID, "tasks", len(refs), "err", err)
-		left = errors.Join(left, err)
+		left = err
 		claims = nil // whatever came with the error
 	}
 	for _, c := range claims {

@@ -215,7 +215,7 @@ func (h hands) HandOver(ctx context.Context, hs ...record.HandOver) error {
 }
 
 func (h hands) HandBack(ctx context.Context, one record.HandOver) error {
-	return h.s.engine.Carrier().Enqueue(ctx, []record.HandOver{one})
+	return h.s.engine.Carrier().HandBack(ctx, one)
 }
 
 func (h hands) Waiting(ctx context.Context, queue string) (bool, error) {
