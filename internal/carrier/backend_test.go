@@ -95,6 +95,15 @@ func (c *counter) Acquire(ctx context.Context) error {
 	}
 }
 
+func (c *counter) TryAcquire() bool {
+	select {
+	case c.tokens <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 func (c *counter) Release() {
 	select {
 	case <-c.tokens:

@@ -56,6 +56,8 @@ type gate struct {
 	asks     map[string]ask // the last dequeue of each queue
 	empty    int            // dequeues in a row that got nothing
 	failures int            // dequeues in a row that failed
+	burst    int            // messages to ask for at a time
+	ready    []*once        // messages that asynq has not asked for yet
 	knows    bool           // Redis seems to know parkScript
 	waitings int            // names of its waitings used up, see heard
 
@@ -207,11 +209,17 @@ func (g *gate) dequeue(ctx context.Context, queue string, a ask) *redis.Cmd {
 		cmd.SetErr(redis.Nil)
 		return cmd
 	}
-	if g.ctx.Err() != nil || g.slots.Acquire(g.ctx) != nil {
+	if g.ctx.Err() != nil {
+		return nothing()
+	}
+	if cmd := g.next(); cmd != nil {
+		return cmd.Cmd
+	}
+	if g.slots.Acquire(g.ctx) != nil {
 		return nothing()
 	}
 	g.asks[queue] = a
-	cmd := g.send(ctx, a)
+	cmd := g.ask(ctx, a)
 	if errors.Is(cmd.Err(), redis.Nil) {
 		if g.empty++; g.empty >= len(g.names) && len(g.asks) == len(g.names) {
 			g.empty = 0
@@ -239,9 +247,8 @@ func (g *gate) dequeue(ctx context.Context, queue string, a ask) *redis.Cmd {
 }
 
 // send asks once.
-func (g *gate) send(ctx context.Context, a ask) *once {
+func (g *gate) send(ctx context.Context, cmd *once) *once {
 	return bounded(g, newOnce(ctx), func() *once {
-		cmd := newOnce(ctx, a.args...)
 		g.answered(g.Process(ctx, cmd))
 		return cmd
 	})
@@ -295,8 +302,10 @@ func (g *gate) claim(id string) bool {
 	return true
 }
 
-// close gives back what asynq left: slots of handlers that never started, and subscriptions. Only for after asynq's end.
+// close gives back what asynq left: messages that it did not ask for, slots of handlers that never started, and subscriptions.
+// Only for after asynq's end.
 func (g *gate) close() {
+	g.putBack()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, n := range g.given {

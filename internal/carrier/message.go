@@ -24,6 +24,17 @@ func messageID(b []byte) (string, bool) {
 	return id, ok && id != ""
 }
 
+// messageQueue reads asynq's name of the queue out of a message that messageID has accepted.
+func messageQueue(b []byte) (name string) {
+	fields(b, func(number uint64, data []byte) bool {
+		if number == 4 {
+			name = string(data)
+		}
+		return true
+	})
+	return name
+}
+
 // fields walks over the fields of a protobuf message and calls each with those that have bytes; false from it ends the walk, as
 // does what is no message.
 func fields(b []byte, each func(number uint64, data []byte) bool) bool {

@@ -62,7 +62,7 @@ func (g *gate) park(ctx context.Context) *once {
 		rang, cmd := g.listen(ctx, max(min(g.wait, left), shortestWait))
 		g.parked.Store(false)
 		if cmd == nil && rang != "" && rang != g.own { // several queues: take from the one that rang
-			cmd = g.send(ctx, g.asks[rang])
+			cmd = g.ask(ctx, g.asks[rang])
 		}
 		if cmd != nil && !errors.Is(cmd.Err(), redis.Nil) {
 			return cmd

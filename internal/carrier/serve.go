@@ -16,6 +16,8 @@ import (
 type Slots interface {
 	// Acquire waits for a slot until ctx ends; with an error it took none.
 	Acquire(ctx context.Context) error
+	// TryAcquire takes a slot that is free now.
+	TryAcquire() bool
 	// Release gives one back.
 	Release()
 }

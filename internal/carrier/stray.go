@@ -52,10 +52,7 @@ func (c *Carrier) Strays(ctx context.Context, queue string, age time.Duration, c
 				return back, removed, err
 			}
 		}
-		put := &conn.Call{Script: strayScript, Keys: []string{prefix + "active", prefix + "lease", prefix + "pending", prefix + "t:" + id}, Args: []any{id, 0}}
-		if keep {
-			put.Args[1] = 1
-		}
+		put := strayCall(prefix, id, keep)
 		if err := c.conn.All(ctx, put); err != nil {
 			return back, removed, fmt.Errorf("queue %s: %w", queue, err)
 		}
@@ -72,6 +69,15 @@ func (c *Carrier) Strays(ctx context.Context, queue string, age time.Duration, c
 		_ = c.conn.Do(ctx, c.rings([]record.HandOver{{Queue: queue}})...) // unanswered it costs time, nothing else
 	}
 	return back, removed, nil
+}
+
+// strayCall returns the call that takes a message out of the active ones of the queue with that prefix: back to the head, or away.
+func strayCall(prefix, id string, back bool) *conn.Call {
+	put := &conn.Call{Script: strayScript, Keys: []string{prefix + "active", prefix + "lease", prefix + "pending", prefix + "t:" + id}, Args: []any{id, 0}}
+	if back {
+		put.Args[1] = 1
+	}
+	return put
 }
 
 // delivery reads ours out of asynq's message; false for another's.

@@ -189,6 +189,20 @@ type Gate struct{ slots *Slots }
 // Acquire waits for a slot until ctx ends; then it returns the cause and holds none.
 func (g *Gate) Acquire(ctx context.Context) error { return g.slots.Acquire(ctx, Asking) }
 
+// TryAcquire takes a slot that is free now.
+func (g *Gate) TryAcquire() bool {
+	s := g.slots
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.taken >= s.size {
+		return false
+	}
+	s.taken++
+	s.gate++
+	s.since = time.Now()
+	return true
+}
+
 // Release gives back a slot that no delivery came for.
 func (g *Gate) Release() {
 	g.slots.mu.Lock()

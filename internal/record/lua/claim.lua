@@ -6,20 +6,20 @@
 local now = now_ms()
 local function item(id, number, worker, nonce)
   local key = k_record(id)
-  local t = task_read(id)
-  if not t then return {'gone'} end
-  if FINAL[t.s] then return {'ended'} end
-  if t.n ~= number then return {'stale'} end
-  if t.h then
-    if t.h ~= worker or t.nc ~= nonce then return {'held'} end
+  local f = redis.call('HMGET', key, 's', 'n', 'ty', 'a', 'qa', 'mp', 'h', 'op', 'at', 'cr', 'dl', 'c', 'sa', 'g', 'gi', 'u')
+  if not f[1] then return {'gone'} end
+  if FINAL[f[1]] then return {'ended'} end
+  if f[2] ~= number then return {'stale'} end
+  if f[7] then
+    if f[7] ~= worker or redis.call('HGET', key, 'nc') ~= nonce then return {'held'} end
   else
-    if t.s ~= 'pending' then return {'stale'} end
-    local out = overdue(id, t, now)
-    if out then return {'ended', out} end
-    redis.call('HSET', key, 's', 'running', 'h', worker, 'nc', nonce, 'sa', S(now), 'mk', '1', 'wk', worker)
+    if f[1] ~= 'pending' then return {'stale'} end
+    if f[11] and now >= num(f[11]) or not f[13] and num(f[6]) > 0 and now >= num(f[6]) then
+      return {'ended', overdue(id, task_read(id), now) or 0}
+    end
+    redis.call('HSET', key, 's', 'running', 'h', worker, 'nc', nonce, 'sa', S(now))
     redis.call('ZADD', OPEN, S(FAR), id)
     redis.call('SADD', k_holdings(worker), id)
   end
-  local f = redis.call('HMGET', key, 'ty', 'a', 'op', 'at', 'cr', 'qa', 'dl', 'c', 'g', 'gi', 'u')
-  return {'claimed', f[1], f[2] or '', f[3], num(f[4]), num(f[5]), num(f[6]), num(f[7]), f[8] and 1 or 0, f[8] or '', f[9] or '', num(f[10]), num(f[11])}
+  return {'claimed', f[3], f[4] or '', f[8] or '', num(f[9]), num(f[10]), num(f[5]), num(f[11]), f[12] and 1 or 0, f[12] or '', f[14] or '', num(f[15]), num(f[16])}
 end

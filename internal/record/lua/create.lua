@@ -33,8 +33,10 @@ local function item(id, typ, queue, args, digest, options, retention, delay, at,
   local due = math.max(now + num(delay), num(at))
   local waits = due > now
   if last then redis.call('DEL', key, k_tomb(id)) end
-  redis.call('HSET', key, 'k', 't', 'ty', typ, 'q', queue, 'a', args, 'dg', digest, 'op', options, 'rt', retention,
-    's', waits and 'scheduled' or 'pending', 'n', waits and S(number - 1) or S(number), 'at', '0', 'qa', S(now), 'du', S(due), 'mp', S(due + num(maxpending)))
+  redis.call('HSET', key, 's', waits and 'scheduled' or 'pending', 'n', waits and S(number - 1) or S(number), 'k', 't', 'ty', typ,
+    'q', queue, 'rt', retention, 'qa', S(now), 'mp', S(due + num(maxpending)), 'dg', digest, 'a', args)
+  if options ~= '' then redis.call('HSET', key, 'op', options) end
+  if waits then redis.call('HSET', key, 'du', S(due)) end
   if num(deadline) > 0 then redis.call('HSET', key, 'dl', deadline) end
   if retry_of ~= '' then redis.call('HSET', key, 'rq', retry_of) end
   if nonce ~= '' then redis.call('HSET', key, 'no', nonce) end

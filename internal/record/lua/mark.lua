@@ -7,12 +7,15 @@ for i = 1, #ARGV, 4 do
   local kind, id, number, place = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local key = k_record(id)
   if kind == 'task' then
-    local t = redis.call('HMGET', key, 's', 'n', 'h', 'dl', 'mp', 'sa', 'mk')
-    -- '0': given back meanwhile, to be handed over later
-    if t[1] == 'pending' and t[2] == number and not t[3] and t[7] ~= '0' then
-      redis.call('HSET', key, 'mk', '1')
-      redis.call('ZADD', OPEN, S(rest({dl = t[4], mp = t[5], sa = t[6]})), id)
-      marked = marked + 1
+    local f = redis.call('HMGET', key, 's', 'n')
+    if f[1] == 'pending' and f[2] == number then -- most have been claimed, or have ended, when their mark comes
+      local t = redis.call('HMGET', key, 'h', 'dl', 'mp', 'sa', 'mk')
+      -- '0': given back meanwhile, to be handed over later
+      if not t[1] and t[5] ~= '0' then
+        redis.call('HSET', key, 'mk', '1')
+        redis.call('ZADD', OPEN, S(rest({dl = t[2], mp = t[3], sa = t[4]})), id)
+        marked = marked + 1
+      end
     end
   else
     local t = redis.call('HGET', key, 't' .. place)

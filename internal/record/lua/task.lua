@@ -1,11 +1,11 @@
 -- A task's record: read it, end it.
-local TASK_FIELDS = {'k', 's', 'n', 'h', 'nc', 'rt', 'w', 'l', 'g', 'gi', 'q', 'dl', 'mp', 'sa', 'c', 'at', 'dg', 'mk', 'du', 'qa', 'cn'}
+local TASK_FIELDS = {'s', 'n', 'h', 'q', 'rt', 'dg', 'mp', 'k', 'qa', 'sa', 'at', 'w', 'l', 'g', 'gi', 'dl', 'c', 'mk', 'cn', 'ty'}
 
 local FINAL = {succeeded = true, failed = true, cancelled = true, timed_out = true, crash_loop = true, lost = true, expired = true}
 
 local function task_read(id)
   local v = redis.call('HMGET', k_record(id), unpack(TASK_FIELDS))
-  if not v[1] then return nil end
+  if not v[8] then return nil end
   local t = {}
   for i, name in ipairs(TASK_FIELDS) do t[name] = v[i] or nil end
   return t
@@ -37,16 +37,16 @@ local function finish(id, t, state, value, err, attempt, worker, now)
     local fail = FAILURES[state] and {i, state, err} or nil
     return record_members(gid, g, {{i, 1}}, {[state] = 1}, blob, fail, now)
   end
-  redis.call('HSET', key, 's', state, 'fa', S(now), 'v', value, 'e', err, 'at', S(attempt - 1), 'wk', worker, 'ln', t.n or '0')
-  redis.call('HDEL', key, 'h', 'mk', 'w', 'l')
-  if state == 'succeeded' then redis.call('HDEL', key, 'a') end
+  -- few fields: Redis looks through a small hash from its start, for each field
+  redis.call('HDEL', key, 'h', 'nc', 'mk', 'w', 'l', state == 'succeeded' and 'a' or 'l')
+  redis.call('HSET', key, 's', state, 'fa', S(now), 'wk', worker, 'ln', t.n or '0', err == '' and 'v' or 'e', err == '' and value or err)
+  if attempt > 1 then redis.call('HSET', key, 'at', S(attempt - 1)) end
   redis.call('PEXPIRE', key, t.rt)
   redis.call('SET', k_tomb(id), pack(t.dg or '', t.n or '0', state, 't'), 'PX', S(2 * num(t.rt)))
   if t.w and t.w ~= '' then
     local message
     if #value + #err <= SMALL then
-      local f = redis.call('HMGET', key, 'ty', 'qa', 'sa')
-      message = pack('t', id, state, value, err, S(attempt), t.n or '0', worker, f[1] or '', f[2] or '', f[3] or '', S(now))
+      message = pack('t', id, state, value, err, S(attempt), t.n or '0', worker, t.ty or '', t.qa or '', t.sa or '', S(now))
     else
       message = pack('t', id)
     end

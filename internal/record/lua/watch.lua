@@ -29,7 +29,7 @@ local function task(id)
       wait_on(key, f[11], 't', 0)
       local state = f[1]
       if state == 'running' and f[16] then state = 'cancelling' end
-      return {'waiting', state, 0, 0, 0, f[4] or '0', f[5] or '0', f[6] or '', f[7] or '', f[8] or '', f[9] or ''}
+      return {'waiting', state, 0, 0, 0, f[4] or '0', f[5] or '0', f[15] or f[6] or '', f[7] or '', f[8] or '', f[9] or ''}
     end
   end
   return {'task', f[1], f[2] or '', f[3] or '', num(f[4]) + 1, num(f[5]), f[6] or '', f[7] or '', f[8] or '', f[9] or '', f[10] or ''}
