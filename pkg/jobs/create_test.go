@@ -252,8 +252,8 @@ func TestCreateTasks(t *testing.T) {
 		if len(seen) != 989 {
 			t.Error(len(seen), "different tasks")
 		}
-		if low, all := queueLength(t, rdb, "gatherq", "low"), queueLength(t, rdb, "gatherq", "default"); low != 10 || all != 970 {
-			t.Error("deliveries", low, all)
+		if low, all := queueLength(t, rdb, "gatherq", "low"), queueLength(t, rdb, "gatherq", "default"); low < 1 || low > 4 || all < 16 || all > 970/16+5 {
+			t.Error("deliveries", low, all, "of 10 and 970 tasks")
 		}
 		if s := c.Stats(); s.Created != 989 || s.Refused != 11 {
 			t.Errorf("%+v", s)
