@@ -117,6 +117,7 @@ func (g *gatherqWorker) work(ctx context.Context) (err error) {
 	jobs.Handle(w, add, handleAdd)
 	jobs.Handle(w, nap, handleNap)
 	jobs.Handle(w, stamp, handleStamp)
+	jobs.Handle(w, page, handlePage)
 	if _, err := tasks.Register(w, tasks.Config{AllowSim: true, Redis: g.rdb}); err != nil {
 		return err
 	}
@@ -151,23 +152,6 @@ func (g *gatherqWorker) end() {
 	if g.client != nil {
 		_ = g.client.Close()
 	}
-}
-
-// napArgs are the arguments of nap.
-type napArgs struct {
-	Index int    `json:"index"`
-	MS    int    `json:"ms"`
-	Text  string `json:"text,omitempty"` // comes back, where it is not empty in place of the index
-}
-
-// nap sleeps and returns what it was given.
-var nap = jobs.Define[napArgs, napArgs]("bench.nap")
-
-func handleNap(ctx context.Context, a napArgs) (napArgs, error) {
-	if a.MS == 0 {
-		return a, nil
-	}
-	return a, pause(ctx, time.Duration(a.MS)*time.Millisecond)
 }
 
 // stamp tells when it started, in nanoseconds of the clock that all processes of a machine share.

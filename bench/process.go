@@ -56,6 +56,7 @@ func (s *session) startOne(j job) (*process, error) {
 	j.Target, j.Keys = s.cfg.Target, s.keys
 	command := exec.Command(s.cfg.Program, WorkerCommand) //nolint:noctx // ended by the end of its input, and killed where it does not listen
 	command.Env = environment()
+	endWithParent(command)
 	command.Stderr = s.cfg.Stderr
 	input, err := command.StdinPipe()
 	if err != nil {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -13,7 +14,9 @@ import (
 // scenario is what is measured together: its sides take turns, round by round.
 type scenario struct {
 	name  string
-	once  bool // one round and none that does not count: what is counted does not swing like what is timed
+	once  bool  // one round and none that does not count: what is counted does not swing like what is timed
+	jobs  []job // worker processes that all sides share
+	fresh bool  // those are new in each round
 	sides []side
 }
 
@@ -21,9 +24,8 @@ type scenario struct {
 type side struct {
 	name  string
 	n     int           // operations of a round
-	jobs  []job         // its worker processes
-	fresh bool          // that are new in each round
-	after bool          // it goes on with the processes of the side before it
+	jobs  []job         // worker processes of its own, which rest while other sides are measured
+	alone bool          // those live only while it is measured: they would take the work of others
 	limit time.Duration // of a round; 0 is roundLimit
 	run   func(r *round) error
 }
@@ -81,62 +83,67 @@ func (sc scenario) named(name string) bool {
 	return is(sc.name) || slices.ContainsFunc(sc.sides, func(sd side) bool { return is(sd.name) })
 }
 
-// measure runs all rounds of a scenario. A side's processes work while it is measured and rest while others are.
-func (s *session) measure(sc scenario, emit func(report.Sample)) error {
-	processes := make([][]*process, len(sc.sides))
-	defer func() {
-		for _, all := range processes {
-			stopAll(all)
-		}
-	}()
+// measure runs all rounds of a scenario.
+func (s *session) measure(sc scenario, emit func(report.Sample)) (err error) {
+	if s.client, err = newClient(s.rdb, s.keys, s.cfg.Stderr); err != nil {
+		return err
+	}
+	defer s.client.Close()
+	shared, own := make([]*process, 0), make([][]*process, len(sc.sides))
+	defer func() { stopAll(slices.Concat(append(own, shared)...)) }()
 	rounds, first := s.cfg.Rounds, 0
 	if sc.once {
 		rounds, first = 1, 1
 	}
 	for number := first; number <= rounds; number++ {
+		if len(shared) == 0 {
+			if shared, err = s.start(sc.jobs...); err != nil {
+				return fmt.Errorf("%s: %w", sc.name, err)
+			}
+		}
 		for i, sd := range sc.sides {
-			if sd.fresh {
-				stopAll(processes[i])
-				processes[i] = nil
+			if len(own[i]) == 0 {
+				if own[i], err = s.start(sd.jobs...); err != nil {
+					return fmt.Errorf("%s, %s: %w", sc.name, sd.name, err)
+				}
 			}
-			if sd.after {
-				processes[i], processes[i-1] = processes[i-1], nil
-			}
-			values, workers, err := s.measureSide(sd, &processes[i])
+			workers := slices.Concat(shared, own[i])
+			values, err := s.measureSide(sd, workers)
 			if err != nil {
 				return fmt.Errorf("%s, %s, round %d: %w", sc.name, sd.name, number, err)
 			}
+			sample := report.Sample{Scenario: sc.name, Side: sd.name, Round: number, N: sd.n, Workers: pidsOf(workers), Values: values}
 			if number == 0 {
-				s.cfg.Progress(fmt.Sprintf("%s: %s is warm", sc.name, sd.name))
-				continue
+				s.cfg.Progress(fmt.Sprintf("%s: %s, not counted: %s", sc.name, sd.name, sample.Brief()))
+			} else {
+				emit(sample)
+				s.cfg.Progress(fmt.Sprintf("%s: %s, round %d of %d: %s", sc.name, sd.name, number, rounds, sample.Brief()))
 			}
-			sample := report.Sample{Scenario: sc.name, Side: sd.name, Round: number, N: sd.n, Workers: workers, Values: values}
-			emit(sample)
-			s.cfg.Progress(fmt.Sprintf("%s: %s, round %d of %d: %s", sc.name, sd.name, number, rounds, sample.Brief()))
+			if sd.alone {
+				stopAll(own[i])
+				own[i] = nil
+			}
+		}
+		if sc.fresh {
+			stopAll(shared)
+			shared = nil
 		}
 	}
 	return nil
 }
 
-func (s *session) measureSide(sd side, processes *[]*process) (values map[string]float64, workers []int, err error) {
-	limit := sd.limit
-	if limit == 0 {
-		limit = roundLimit
-	}
+// measureSide runs one round. The processes work meanwhile, and rest after it.
+func (s *session) measureSide(sd side, workers []*process) (map[string]float64, error) {
+	limit := cmp.Or(sd.limit, roundLimit)
 	ctx, cancel := context.WithTimeoutCause(s.ctx, limit, fmt.Errorf("not done within %v", limit))
 	defer cancel()
-	if *processes == nil && len(sd.jobs) > 0 {
-		if *processes, err = s.start(sd.jobs...); err != nil {
-			return nil, nil, err
-		}
+	if err := askAll(ctx, workers, orderWork); err != nil {
+		return nil, err
 	}
-	if err := askAll(ctx, *processes, orderWork); err != nil {
-		return nil, nil, err
-	}
-	r := &round{session: s, ctx: ctx, workers: *processes, values: make(map[string]float64)}
-	r.window = &window{rdb: s.rdb, workers: r.workers}
+	r := &round{session: s, ctx: ctx, workers: workers, values: make(map[string]float64)}
+	r.window = &window{rdb: s.rdb, workers: workers}
 	if err := r.end(sd.run); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if !r.window.opened.IsZero() {
 		for name, value := range r.window.values(sd.n) {
@@ -145,16 +152,13 @@ func (s *session) measureSide(sd side, processes *[]*process) (values map[string
 			}
 		}
 	}
-	for _, p := range *processes {
-		workers = append(workers, p.command.Process.Pid)
-	}
-	if err := askAll(ctx, *processes, orderRest); err != nil {
-		return nil, nil, err
+	if err := askAll(ctx, workers, orderRest); err != nil {
+		return nil, err
 	}
 	if err := s.keys.settleDown(ctx, s.rdb); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return r.values, workers, s.keys.removeRound(ctx, s.rdb)
+	return r.values, s.keys.removeRound(ctx, s.rdb)
 }
 
 // end runs a round to its end, or to that of its context: not everything that waits on Redis listens to a context.
@@ -180,4 +184,11 @@ func askAll(ctx context.Context, all []*process, o order) error {
 		_, err := all[i].ask(ctx, o)
 		return err
 	})
+}
+
+func pidsOf(all []*process) (pids []int) {
+	for _, p := range all {
+		pids = append(pids, p.command.Process.Pid)
+	}
+	return pids
 }

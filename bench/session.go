@@ -35,7 +35,7 @@ type session struct {
 	ctx    context.Context //nolint:containedctx // the life of the session, which calls share
 	cancel context.CancelCauseFunc
 	rdb    *redis.Client
-	client *jobs.Client // of gatherq, over rdb
+	client *jobs.Client // of gatherq, over rdb: a new one for each scenario, which has no subscription yet
 	keys   keyspace
 	pids   []int // of all worker processes so far
 }
@@ -48,9 +48,6 @@ func newSession(ctx context.Context, cfg Config) (*session, error) {
 	s := &session{cfg: cfg, rdb: rdb, keys: newKeyspace()}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	context.AfterFunc(s.ctx, func() { _ = rdb.Close() })
-	if s.client, err = newClient(rdb, s.keys, cfg.Stderr); err != nil {
-		return nil, errors.Join(err, rdb.Close())
-	}
 	return s, nil
 }
 
@@ -116,7 +113,6 @@ func isUnreachable(err error) bool {
 // cleanUp removes all keys of the run. It uses a client of its own, as an interrupted session has closed its client, and looks twice:
 // a process that was killed may have sent its last commands a moment before.
 func (s *session) cleanUp() error {
-	_ = s.client.Close()
 	s.cancel(nil)
 	rdb, err := connect(s.cfg.Target)
 	if err != nil {

@@ -62,6 +62,7 @@ var roles = map[string]func(rdb *redis.Client, j job, fail func(error)) role{
 	"fan-out": newFanOutWorker,
 	"asynq":   newAsynqServer,
 	"gatherq": newGatherqWorker,
+	"ping":    newPinger,
 }
 
 // Work is the main function of a worker process: it reads its job and its orders from in and answers on out, until in ends. The

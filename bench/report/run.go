@@ -65,6 +65,16 @@ const (
 	WorkerCPU = "worker_cpu_us_per_op"
 	Commands  = "commands_per_op" // total_commands_processed: those inside scripts count, too
 	Ratio     = "ratio"           // to the ideal
+
+	ClientCommands = "client_commands_per_op" // lines of MONITOR that no script sent; behind a dot, those of one command
+	IdleCommands   = "idle_commands_per_s"    // likewise, per worker process
+	WakeCommands   = "wake_commands"          // likewise, by all after one create
+
+	HeapPerAwait     = "heap_bytes_per_await"
+	AwaitConnections = "extra_connections"
+	StoredBytes      = "redis_bytes_per_member"
+	SlowestPing      = "slowest_ping_ms"
+	PeakMemory       = "peak_mib" // of a process' resident memory
 )
 
 // Read reads the Run that file holds.
