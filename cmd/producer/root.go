@@ -48,6 +48,8 @@ Every flag that is not given is read from the environment: --await-timeout from 
 		newStatus(a),
 		newCancel(a),
 		newDemo(a, parts),
+		newBench(a),
+		newBenchWorker(),
 	)
 	return root
 }

@@ -147,11 +147,17 @@ func (c *Connection) Open(cfg OpenConfig) (*Redis, error) {
 	if cfg.Listen != "" {
 		return nil, Usagef("--embedded-listen goes with --redis embedded alone")
 	}
-	options := t.options(cfg)
 	if file != "" {
+		options := t.options(cfg)
 		options.CredentialsProvider = (&credentials{file: file, user: t.Username, password: t.Password}).current
+		return &Redis{Client: redis.NewUniversalClient(options), Target: t}, nil
 	}
-	return &Redis{Client: redis.NewUniversalClient(options), Target: t}, nil
+	return t.Open(cfg), nil
+}
+
+// Open returns a client of t, which must not be embedded. It does no I/O. Programs that start others hand the Target over, not flags.
+func (t Target) Open(cfg OpenConfig) *Redis {
+	return &Redis{Client: redis.NewUniversalClient(t.options(cfg)), Target: t}
 }
 
 // Close closes the client, and ends an embedded Redis with all that is in it.

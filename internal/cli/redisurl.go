@@ -208,3 +208,22 @@ func (t *Target) parseQuery(query string) error {
 	}
 	return nil
 }
+
+// URL returns a URL of t that ParseURL reads as t, user and password included: it belongs neither into a log nor among the arguments of a
+// program.
+func (t Target) URL() string {
+	if t.Kind == Embedded {
+		return "embedded"
+	}
+	escape := func(s string) string { return strings.NewReplacer(":", "%3A", "@", "%40").Replace(url.PathEscape(s)) }
+	shown := t
+	shown.Master = url.PathEscape(t.Master)
+	scheme, rest, _ := strings.Cut(shown.String(), "://")
+	if t.Username != "" || t.Password != "" {
+		rest = escape(t.Username) + ":" + escape(t.Password) + "@" + rest
+	}
+	if t.SentinelUsername != "" || t.SentinelPassword != "" {
+		rest += "?" + url.Values{"sentinel_username": {t.SentinelUsername}, "sentinel_password": {t.SentinelPassword}}.Encode()
+	}
+	return scheme + "://" + rest
+}

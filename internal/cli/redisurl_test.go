@@ -43,6 +43,9 @@ func TestParseURL(t *testing.T) {
 		if s := got.String(); s != tt.show {
 			t.Errorf("ParseURL(%q).String() = %q, want %q", tt.url, s, tt.show)
 		}
+		if again, err := ParseURL(got.URL()); err != nil || !reflect.DeepEqual(again, got) {
+			t.Errorf("ParseURL(%q).URL() = %q, which is %+v, %v", tt.url, got.URL(), again, err)
+		}
 	}
 }
 

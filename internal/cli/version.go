@@ -28,6 +28,16 @@ func Version() string {
 	return fmt.Sprintf("%s %s %s/%s", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
+// Commit returns the commit that the running program was built from, with "+dirty" behind it where files had been changed, or "" where
+// the build did not record it.
+func Commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	return revision(info.Settings)
+}
+
 func revision(settings []debug.BuildSetting) string {
 	var commit, dirty string
 	for _, s := range settings {
