@@ -65,13 +65,13 @@ func (w *RangeWriter) Add(o *Outcome) {
 	var failure []byte
 	flags, body := kindValue<<kindShift, len(o.Value)
 	switch {
+	case o.Failure != nil: // also of another group: then it has nothing to be read
+		failure = o.Failure.Encode()
+		flags, body = kindFailure<<kindShift, len(failure)
 	case o.Link != "" && o.LinkSettled:
 		flags, body = kindItems<<kindShift, len(o.Link)
 	case o.Link != "":
 		flags, body = kindOutcome<<kindShift, len(o.Link)
-	case o.Failure != nil:
-		failure = o.Failure.Encode()
-		flags, body = kindFailure<<kindShift, len(failure)
 	}
 	flags |= max(slices.Index(rangeStates[:], o.State), 0)
 	if o.Index == w.index+1 {
@@ -161,6 +161,15 @@ func ReadRange(group string, data []byte) (*RangeReader, error) {
 	}
 	r.worker, r.base, r.queued = string(worker), int64(base), msTime(int64(queued))
 	return r, nil
+}
+
+// FirstOrder returns the place in recording order of the first outcome in a settled range of that group.
+func FirstOrder(group string, data []byte) (int, error) {
+	r, err := ReadRange(group, data)
+	if err != nil {
+		return 0, err
+	}
+	return r.order + 1, nil
 }
 
 // More reports whether Next has another entry.

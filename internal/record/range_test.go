@@ -28,13 +28,15 @@ func TestRangeRoundTrip(t *testing.T) {
 			if rapid.Bool().Draw(rt, "started") {
 				o.Started, o.StartedAt = true, o.FinishedAt.Add(-time.Second)
 			}
-			switch rapid.IntRange(0, 3).Draw(rt, "kind") {
+			switch rapid.IntRange(0, 4).Draw(rt, "kind") {
 			case 0:
 				o.Value = record.Wrap(rapid.SliceOf(rapid.Byte()).Draw(rt, "value"))
 			case 1:
 				o.State, o.Failure = record.Failed, &record.Failure{Kind: "error", Message: rapid.String().Draw(rt, "m"), Codes: []string{"a"}}
 			case 2:
 				o.Link = "g2"
+			case 3: // of a group that failed the failure is all there is
+				o.Link, o.State, o.Failure = "g2", record.Failed, &record.Failure{Kind: "error"}
 			default:
 				o.Link, o.LinkSettled = "g3", true
 			}
@@ -46,6 +48,9 @@ func TestRangeRoundTrip(t *testing.T) {
 		}
 		for i, o := range got {
 			w := outs[i]
+			if w.Failure != nil {
+				w.Link = ""
+			}
 			w.Group, w.ID, w.Order, w.Worker = "g", fmt.Sprintf("g:%d", w.Index), 11+i, "w"
 			if fmt.Sprintf("%+v %+v", o, o.Failure) != fmt.Sprintf("%+v %+v", w, w.Failure) && strings.ToValidUTF8(fmt.Sprint(w.Failure), "") == fmt.Sprint(w.Failure) {
 				a, b := o, w
