@@ -22,8 +22,8 @@ func UseFace(f Face) { face = f }
 // Decode decodes the end of a, which has succeeded.
 func Decode[R any](a Awaitable[R], f *Fate) (R, error) { return a.decode(f) }
 
-// Each decodes the end of one member of s, which has succeeded.
-func Each[R any](s Set[R], f *Fate) (R, error) { return s.each(f) }
+// Each decodes the end of one member of s, which has succeeded. It does not keep f.
+func Each[R any](s Set[R], f *Fate, into *R) error { return s.each(f, into) }
 
 // DecodeInto decodes an end that has succeeded into target, a pointer.
 func DecodeInto(f *Fate, target any) error { return face.Decode(f, target) }

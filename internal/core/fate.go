@@ -22,6 +22,20 @@ type Fate struct {
 	Raw Raw
 }
 
+// Name returns its ID. That of a member is made of its group's when it is asked for, since most are not.
+func (f *Fate) Name() string {
+	if f.ID == "" && f.IsMember && f.Group != "" {
+		return keys.Member(f.Group, f.Index)
+	}
+	return f.ID
+}
+
+// member makes f of the outcome of a group's member that stands in it.
+func (f *Fate) member() {
+	f.IsMember = true
+	f.Raw.Leaf, f.Value = f.Value, nil
+}
+
 // Raw is a value as Redis holds it, nothing decoded: one leaf, or a list of fates.
 type Raw struct {
 	Leaf []byte // in its envelope; nil of a list

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/gatherq/gatherq/internal/inbox"
-	"github.com/gatherq/gatherq/internal/keys"
 	"github.com/gatherq/gatherq/internal/record"
 )
 
@@ -96,14 +95,12 @@ func (e *Engine) list(ctx context.Context, m memo, id string, items bool) (*Fate
 }
 
 // dress makes outcomes of a group's members fates, those of groups with their values.
-func (e *Engine) dress(ctx context.Context, m memo, group string, outs []record.Outcome) ([]Fate, error) {
+func (e *Engine) dress(ctx context.Context, m memo, outs []record.Outcome) ([]Fate, error) {
 	fates := make([]Fate, len(outs))
 	for i := range outs {
-		f := &fates[i]
-		f.Outcome, f.IsMember = outs[i], true
-		f.Raw.Leaf, f.Value = outs[i].Value, nil
-		f.Group, f.ID = group, keys.Member(group, outs[i].Index)
-		if err := e.resolve(ctx, m, f); err != nil {
+		fates[i].Outcome = outs[i]
+		fates[i].member()
+		if err := e.resolve(ctx, m, &fates[i]); err != nil {
 			return nil, err
 		}
 	}

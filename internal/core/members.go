@@ -116,11 +116,17 @@ func (m *Members) Seek(ctx context.Context, order int) error {
 	low, high := 0, min(order+1, m.done)
 	for low < high {
 		mid := (low + high + 1) / 2
-		outs, _, err := m.read(ctx, mid-1, 1)
+		blobs, err := m.blobs(ctx, mid-1, 1)
 		if err != nil {
 			return err
 		}
-		if order > 0 && len(outs) > 0 && outs[0].Order <= order+1 {
+		first := 0 // its place in recording order
+		if len(blobs) > 0 {
+			if first, err = record.FirstOrder(m.id, blobs[0]); err != nil {
+				return err
+			}
+		}
+		if order > 0 && first > 0 && first <= order+1 {
 			low = mid
 		} else {
 			high = mid - 1
@@ -161,39 +167,58 @@ func (m *Members) page(ctx context.Context, known memo) ([]Fate, error) {
 		m.limit = firstRanges
 	}
 	for {
-		outs, last, err := m.read(ctx, m.ranges, m.limit)
+		blobs, err := m.blobs(ctx, m.ranges, m.limit)
+		if err != nil || len(blobs) == 0 {
+			return nil, err
+		}
+		m.adapt(blobs, mostRanges)
+		m.ranges += len(blobs)
+		fates, err := m.unpack(ctx, known, blobs)
 		if err != nil {
 			return nil, err
 		}
-		m.adapt(outs, last-m.ranges, mostRanges)
-		more := last > m.ranges
-		m.ranges = last
-		for len(outs) > 0 && outs[0].Order <= m.order {
-			outs = outs[1:]
-		}
-		if len(outs) == 0 && more {
+		if len(fates) == 0 {
 			continue // all of it lies before the place that was sought
 		}
-		fates, err := m.e.dress(ctx, known, m.id, outs)
-		if err != nil || len(outs) == 0 {
-			return nil, err
-		}
-		m.order = outs[len(outs)-1].Order
+		m.order = fates[len(fates)-1].Order
 		m.done = max(m.done, m.order)
 		return fates, nil
 	}
 }
 
-// read reads settled ranges behind the first after.
-func (m *Members) read(ctx context.Context, after, limit int) (outs []record.Outcome, last int, err error) {
+// unpack returns the members in settled ranges that lie behind m.order, those that are groups with their values.
+func (m *Members) unpack(ctx context.Context, known memo, blobs [][]byte) (fates []Fate, err error) {
+	for _, blob := range blobs {
+		r, err := record.ReadRange(m.id, blob)
+		for err == nil && r.More() {
+			fates = append(fates, Fate{})
+			f := &fates[len(fates)-1]
+			if err = r.Next(&f.Outcome); err == nil && f.Order <= m.order {
+				fates = fates[:len(fates)-1]
+				continue
+			}
+			if err == nil {
+				f.member()
+				err = m.e.resolve(ctx, known, f)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return fates, nil
+}
+
+// blobs reads settled ranges behind the first after.
+func (m *Members) blobs(ctx context.Context, after, limit int) (blobs [][]byte, err error) {
 	err = m.e.patiently(ctx, func(ctx context.Context) (err error) {
-		outs, last, err = m.e.groups.Page(ctx, m.id, after, limit)
+		blobs, err = m.e.groups.Ranges(ctx, m.id, after, limit)
 		return err
 	})
 	if err != nil {
-		return nil, after, m.e.trouble(ctx, m.id, err)
+		return nil, m.e.trouble(ctx, m.id, err)
 	}
-	return outs, last, nil
+	return blobs, nil
 }
 
 // InOrder blocks until the member at place from has ended, and returns it and those that follow and have ended, too. At the
@@ -216,13 +241,17 @@ func (m *Members) InOrder(ctx context.Context, from int) ([]Fate, error) {
 		if err != nil {
 			return nil, m.e.trouble(ctx, m.id, err)
 		}
-		m.adapt(outs, len(outs), mostMembers)
+		size := 0
+		for i := range outs {
+			size += len(outs[i].Value)
+		}
+		m.resize(size, len(outs), mostMembers)
 		ended := 0
 		for ended < len(outs) && outs[ended].State.Final() {
 			ended++
 		}
 		if ended > 0 {
-			return m.e.dress(ctx, memo{}, m.id, outs[:ended])
+			return m.e.dress(ctx, memo{}, outs[:ended])
 		}
 		if known >= m.total { // all have ended, and this one is not there
 			if err := m.look(ctx); err != nil {
@@ -252,12 +281,16 @@ func (m *Members) pause(ctx context.Context, try int) error {
 	}
 }
 
-// adapt chooses the size of the next page by the bytes of this one.
-func (m *Members) adapt(outs []record.Outcome, got, most int) {
+// adapt chooses the size of the next page of ranges by the bytes of this one.
+func (m *Members) adapt(blobs [][]byte, most int) {
 	size := 0
-	for i := range outs {
-		size += len(outs[i].Value)
+	for _, b := range blobs {
+		size += len(b)
 	}
+	m.resize(size, len(blobs), most)
+}
+
+func (m *Members) resize(size, got, most int) {
 	switch {
 	case size > manyBytes:
 		m.limit = max(m.limit/2, 1)

@@ -97,7 +97,7 @@ func (o *One[R]) handle() *Ref                 { return &o.ref }
 func (o *One[R]) decode(f *Fate) (R, error)    { return decodeAs[R](f) }
 func (m *Many[R]) handle() *Ref                { return &m.ref }
 func (m *Many[R]) decode(f *Fate) ([]R, error) { return decodeAs[[]R](f) }
-func (m *Many[R]) each(f *Fate) (R, error)     { return decodeAs[R](f) }
+func (m *Many[R]) each(f *Fate, into *R) error { return face.Decode(f, into) }
 
 // Many is a Ref whose end holds one R for each member.
 type Many[R any] struct{ ref Ref }
@@ -114,14 +114,14 @@ type Awaitable[R any] interface {
 // Set is a handle whose members end in one R each.
 type Set[R any] interface {
 	Handle
-	each(f *Fate) (R, error)
+	each(f *Fate, into *R) error
 }
 
 // Loose is a set put together by the awaiter; nothing of it is in Redis.
 type Loose[R any] struct{ Members []Handle }
 
 func (l *Loose[R]) handle() *Ref            { return nil }
-func (l *Loose[R]) each(f *Fate) (R, error) { return decodeAs[R](f) }
+func (l *Loose[R]) each(f *Fate, into *R) error { return face.Decode(f, into) }
 func (l *Loose[R]) loose() []Handle         { return l.Members }
 
 // MembersOf returns the members of a loose set, and false for a group.

@@ -205,7 +205,7 @@ func (s *Store) linkedCall(to record.Link, o *record.Outcome, binder bool) *conn
 		by = 1
 	}
 	return conn.NewCall(linkedScript, s.keys.PrefixOf(to.Group), to.Group, to.Index, string(out.State),
-		record.EncodeRange("", time.Now(), []record.Outcome{out}), out.Failure.Encode(), by)
+		record.EncodeRange("", []record.Outcome{out}), out.Failure.Encode(), by)
 }
 
 // DeliverOutbox tells groups of the ends that members from elsewhere came to, and forgets those that have arrived. Whoever settled

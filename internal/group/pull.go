@@ -145,7 +145,6 @@ func (s *Store) SettleRange(ctx context.Context, worker string, r *Range, outs [
 	indexes := make([]int, len(outs))
 	counts := map[record.State]int{}
 	first := []any{"", "", ""}
-	base := outs[len(outs)-1].FinishedAt
 	for i := range outs {
 		outs[i].Delivery, outs[i].QueuedAt = r.Number, r.QueuedAt
 		indexes[i] = outs[i].Index
@@ -153,11 +152,8 @@ func (s *Store) SettleRange(ctx context.Context, worker string, r *Range, outs [
 		if outs[i].State != record.Succeeded && first[0] == "" {
 			first = []any{outs[i].Index, string(outs[i].State), outs[i].Failure.Encode()}
 		}
-		if outs[i].FinishedAt.After(base) {
-			base = outs[i].FinishedAt
-		}
 	}
-	args := []any{r.Group, r.ID, r.Number, worker, runs(indexes), record.EncodeRange(worker, base, outs)}
+	args := []any{r.Group, r.ID, r.Number, worker, runs(indexes), record.EncodeRange(worker, outs)}
 	args = append(args, first...)
 	for state, n := range counts {
 		args = append(args, string(state), n)

@@ -12,37 +12,49 @@ import (
 // pageRanges bounds what one read of settled ranges asks for.
 const pageRanges = 64
 
-// Page reads what was recorded after the settled range number after (0: from the beginning), in recording order: at most limit
-// ranges, 0 for the default. last goes into the next call; nothing new leaves it as it was.
-func (s *Store) Page(ctx context.Context, gid string, after, limit int) (outs []record.Outcome, last int, err error) {
+// Ranges reads what was recorded after the settled range number after (0: from the beginning), in recording order: at most limit
+// ranges, 0 for the default, each as record.ReadRange takes it. Fewer may come, none where nothing more is recorded.
+func (s *Store) Ranges(ctx context.Context, gid string, after, limit int) ([][]byte, error) {
 	if limit <= 0 {
 		limit = pageRanges
 	}
 	bucket := after / bucketSize
 	limit = min(limit, (bucket+1)*bucketSize-after) // one hash at a time
-	args := []any{"hmget", s.keys.Results(gid, bucket)}
+	args := make([]any, 0, 2+limit)
+	args = append(args, "hmget", s.keys.Results(gid, bucket))
 	for i := range limit {
 		args = append(args, after+i+1)
 	}
 	reply, err := get(ctx, s.conn, args...)
 	if err != nil {
-		return nil, after, err
+		return nil, err
 	}
 	list, _ := reply.([]any)
-	last = after
+	blobs := make([][]byte, 0, len(list))
 	for _, v := range list {
 		blob, ok := v.(string)
 		if !ok {
 			break
 		}
-		part, err := record.DecodeRange(gid, []byte(blob))
+		blobs = append(blobs, []byte(blob))
+	}
+	return blobs, nil
+}
+
+// Page is Ranges, unpacked. last goes into the next call; nothing new leaves it as it was.
+func (s *Store) Page(ctx context.Context, gid string, after, limit int) (outs []record.Outcome, last int, err error) {
+	blobs, err := s.Ranges(ctx, gid, after, limit)
+	if err != nil {
+		return nil, after, err
+	}
+	for _, blob := range blobs {
+		part, err := record.DecodeRange(gid, blob)
 		if err != nil {
 			return nil, after, err
 		}
 		outs = append(outs, part...)
-		last++
 	}
-	return outs, last, nil
+	return outs, after + len(blobs), nil
 }
 
 // ByIndex reads members from, from+1, … in the order of the calls; State is "" where one has not ended. Fewer than count come

@@ -2,7 +2,6 @@ package record_test
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -304,53 +303,8 @@ func TestScriptsHaveHeaders(t *testing.T) {
 	}
 }
 
-func FuzzDecodeRange(f *testing.F) {
-	f.Add([]byte("0\n" + string(record.EncodeRange("w", time.UnixMilli(1000), []record.Outcome{{Index: 3, State: record.Succeeded, Value: []byte("\x001\n;"), Attempt: 1}}))))
-	f.Add([]byte("5\n1;w;12;7\n0;failed;e;1;1;1;0;0;9\n{\"k\":\"x\"}"))
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = record.DecodeRange("g", b) })
-}
-
 func FuzzParseNotice(f *testing.F) {
 	f.Add([]byte("1:t1:a"))
 	f.Add([]byte("1:p1:g2:17"))
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = record.ParseNotice(b) })
-}
-
-func TestRangeRoundTrip(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		base := time.UnixMilli(rapid.Int64Range(1<<20, 1<<41).Draw(rt, "base")).UTC()
-		var outs []record.Outcome
-		for i := range rapid.IntRange(1, 5).Draw(rt, "n") {
-			o := record.Outcome{Index: i * 7, State: record.Succeeded, Attempt: i + 1, Delivery: int64(i), QueuedAt: base.Add(-time.Minute), FinishedAt: base.Add(-time.Duration(i) * time.Millisecond)}
-			if rapid.Bool().Draw(rt, "started") {
-				o.Started, o.StartedAt = true, o.FinishedAt.Add(-time.Second)
-			}
-			switch rapid.IntRange(0, 3).Draw(rt, "kind") {
-			case 0:
-				o.Value = record.Wrap(rapid.SliceOf(rapid.Byte()).Draw(rt, "value"))
-			case 1:
-				o.State, o.Failure = record.Failed, &record.Failure{Kind: "error", Message: rapid.String().Draw(rt, "m"), Codes: []string{"a"}}
-			case 2:
-				o.Link = "g2"
-			default:
-				o.Link, o.LinkSettled = "g3", true
-			}
-			outs = append(outs, o)
-		}
-		got, err := record.DecodeRange("g", append([]byte("10\n"), record.EncodeRange("w", base, outs)...))
-		if err != nil || len(got) != len(outs) {
-			rt.Fatal(got, err)
-		}
-		for i, o := range got {
-			w := outs[i]
-			w.Group, w.ID, w.Order, w.Worker = "g", fmt.Sprintf("g:%d", w.Index), 11+i, "w"
-			if fmt.Sprintf("%+v %+v", o, o.Failure) != fmt.Sprintf("%+v %+v", w, w.Failure) && strings.ToValidUTF8(fmt.Sprint(w.Failure), "") == fmt.Sprint(w.Failure) {
-				a, b := o, w
-				a.Failure, b.Failure = nil, nil
-				if fmt.Sprintf("%+v", a) != fmt.Sprintf("%+v", b) {
-					rt.Fatalf("got  %+v\nwant %+v", a, b)
-				}
-			}
-		}
-	})
 }

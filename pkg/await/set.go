@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/gatherq/gatherq/internal/core"
@@ -37,9 +38,8 @@ func All[R any](ctx context.Context, s jobs.Set[R]) ([]R, error) {
 	var values []R
 	err := collect(ctx, s, func(total int) {
 		values = make([]R, total)
-	}, func(place int, f *core.Fate) (err error) {
-		values[place], err = core.Each(s, f)
-		return err
+	}, func(place int, f *core.Fate) error {
+		return core.Each(s, f, &values[place])
 	})
 	if err != nil && !errors.Is(err, ErrGaveUp) {
 		return nil, err
@@ -68,7 +68,8 @@ func Into(ctx context.Context, s jobs.Set[jobs.Value], targets ...any) error {
 	err := collect(ctx, s, func(total int) {
 		fates = make([]*core.Fate, total)
 	}, func(place int, f *core.Fate) error {
-		fates[place] = f
+		kept := *f
+		fates[place] = &kept
 		return nil
 	})
 	if err != nil {
@@ -162,7 +163,8 @@ func settledLoose[R any](ctx context.Context, members []core.Handle) ([]jobs.Out
 }
 
 // collect waits for all members of s. It calls size with their number, then put for each that has succeeded, in any order, and
-// returns at the first failure. With ErrGaveUp it has put what was there.
+// returns at the first failure. With ErrGaveUp it has put what was there. Put may be called from several goroutines, for different
+// places; it must not keep what it is given.
 func collect[R any](ctx context.Context, s jobs.Set[R], size func(total int), put func(place int, f *core.Fate) error) error {
 	if members, ok := core.MembersOf(s); ok {
 		return collectLoose(ctx, members, size, put)
@@ -221,9 +223,12 @@ func collectLoose(ctx context.Context, members []core.Handle, size func(total in
 type reading struct {
 	set     core.Handle
 	total   func(id string, total int)
-	put     func(f *core.Fate) error
+	put     func(f *core.Fate) error // from several goroutines, each member once
 	members *core.Members
-	bad     error // the first of put
+
+	mu    sync.Mutex
+	bad   error // of put, about the earliest member in recording order that it refused before the group's end
+	order int   // of that member
 }
 
 // When a group that is awaited is read although it has not ended, so that an await that is given up has something to return:
@@ -285,23 +290,19 @@ func (g *reading) open(ctx context.Context, f *core.Fate) (err error) {
 	return nil
 }
 
-// read reads what is recorded. What put refuses is finish's to return: until the group's end it does not matter.
-func (g *reading) read(ctx context.Context) error {
-	for {
-		page, err := g.members.Present(ctx)
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		g.take(page)
-	}
-}
+// read reads what is recorded. What put refuses is the group's error at its end; until then it does not matter.
+func (g *reading) read(ctx context.Context) error { return g.members.Take(ctx, g.keep) }
 
-func (g *reading) take(page []core.Fate) {
-	for i := range page {
-		if err := g.put(&page[i]); err != nil && g.bad == nil {
-			g.bad = err
+// keep is put, for once: its first error stays.
+func (g *reading) keep(f *core.Fate) error {
+	if err := g.put(f); err != nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.bad == nil || f.Order < g.order {
+			g.bad, g.order = err, f.Order
 		}
 	}
+	return nil
 }
 
 // finish reads the rest of a group whose members have all ended.
@@ -309,14 +310,10 @@ func (g *reading) finish(ctx context.Context, f *core.Fate) error {
 	if err := g.open(ctx, f); err != nil {
 		return err
 	}
-	for g.bad == nil {
-		page, err := g.members.Recorded(ctx)
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		g.take(page)
+	if g.bad != nil {
+		return g.bad
 	}
-	return g.bad
+	return g.members.TakeAll(ctx, g.put)
 }
 
 // partly reads what is there although the context has ended.

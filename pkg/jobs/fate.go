@@ -38,7 +38,7 @@ func failure(f *core.Fate) error {
 		return failure(f.First)
 	}
 	e := &Error{
-		Kind: kindOf(f), ID: f.ID, Type: f.Type, Group: f.Group, Index: f.Index, Attempt: f.Attempt, Delivery: int(f.Delivery),
+		Kind: kindOf(f), ID: f.Name(), Type: f.Type, Group: f.Group, Index: f.Index, Attempt: f.Attempt, Delivery: int(f.Delivery),
 		Started: !f.StartedAt.IsZero(), At: f.FinishedAt,
 	}
 	if r := f.Outcome.Failure; r != nil {
@@ -73,7 +73,7 @@ func kindOf(f *core.Fate) ErrorKind {
 
 // undecodable is the error of a value that does not fit the type asked for.
 func undecodable(f *core.Fate, why string) error {
-	return &Error{Kind: ErrUndecodable, ID: f.ID, Type: f.Type, Group: f.Group, Index: f.Index, Attempt: f.Attempt, Delivery: int(f.Delivery), Message: why}
+	return &Error{Kind: ErrUndecodable, ID: f.Name(), Type: f.Type, Group: f.Group, Index: f.Index, Attempt: f.Attempt, Delivery: int(f.Delivery), Message: why}
 }
 
 // decode decodes the value of f, which has succeeded, into target, a pointer. A group's value goes into a slice member by
@@ -81,7 +81,8 @@ func undecodable(f *core.Fate, why string) error {
 // with its bytes as the handlers wrote them. Anything else is decoded from the JSON array.
 func decode(f *core.Fate, target any) error {
 	if v, ok := target.(*Value); ok {
-		*v = Value{fate: f}
+		kept := *f // who reads a group uses f again for its next member
+		*v = Value{fate: &kept}
 		return nil
 	}
 	if f.Raw.IsList {
@@ -90,15 +91,23 @@ func decode(f *core.Fate, target any) error {
 			return decodeList(f, slice)
 		}
 	}
-	data, err := appendJSON(nil, f)
-	if err != nil {
-		return err
+	data, ok := record.Unwrap(f.Raw.Leaf)
+	if f.Raw.IsList {
+		var err error
+		if data, err = appendJSON(nil, f); err != nil {
+			return err
+		}
+	} else if !ok {
+		return undecodable(f, newerValue)
 	}
 	if err := decodeJSON(data, target); err != nil {
 		return undecodable(f, fmt.Sprintf("as %T: %v", target, err))
 	}
 	return nil
 }
+
+// newerValue is why a value does not decode whose envelope this version does not know.
+const newerValue = "the value is of a newer version of gatherq"
 
 // isOutcome reports whether t is an Outcome of any type.
 func isOutcome(t reflect.Type) bool { return reflect.PointerTo(t).Implements(filler) }

@@ -80,7 +80,7 @@ func Peek[R any](ctx context.Context, a Awaitable[R]) (Outcome[R], error) {
 // fill makes o of how something stands in Redis.
 func (o *Outcome[R]) fill(f *core.Fate) {
 	*o = Outcome[R]{
-		ID: f.ID, Index: f.Index, Order: f.Order, State: State(f.State), Attempt: f.Attempt, Delivery: int(f.Delivery), Worker: f.Worker,
+		ID: f.Name(), Index: f.Index, Order: f.Order, State: State(f.State), Attempt: f.Attempt, Delivery: int(f.Delivery), Worker: f.Worker,
 		QueuedAt: f.QueuedAt, StartedAt: f.StartedAt, FinishedAt: f.FinishedAt, member: f.IsMember,
 	}
 	switch {
@@ -92,6 +92,6 @@ func (o *Outcome[R]) fill(f *core.Fate) {
 		if o.State == "" {
 			o.State = StatePending
 		}
-		o.Err = &Error{Kind: ErrNotDone, ID: f.ID, Type: f.Type, Group: f.Group, Index: f.Index}
+		o.Err = &Error{Kind: ErrNotDone, ID: o.ID, Type: f.Type, Group: f.Group, Index: f.Index}
 	}
 }

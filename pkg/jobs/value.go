@@ -61,7 +61,7 @@ func appendJSON(b []byte, f *core.Fate) ([]byte, error) {
 	if !f.Raw.IsList {
 		data, ok := record.Unwrap(f.Raw.Leaf)
 		if !ok {
-			return b, undecodable(f, "the value is of a newer version of gatherq")
+			return b, undecodable(f, newerValue)
 		}
 		return append(b, data...), nil
 	}

@@ -30,5 +30,5 @@ for i = 1, #x, 2 do
     end
   end
 end
-local blob = range_head('', now, g.qa) .. entry(index, 'cancelled', 'e', 1, 0, 1, 0, '', ARGV[3])
+local blob = range_head('', now, g.qa) .. entry(index, 'cancelled', 'e', 1, 0, 1, '', ARGV[3])
 return {'accepted', record_members(gid, g, {{index, 1}}, {cancelled = 1}, blob, {index, 'cancelled', ARGV[3]}, now)}

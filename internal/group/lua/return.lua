@@ -15,7 +15,7 @@ if state then -- nobody will run them any more: they end here
   for _, r in ipairs(parse_runs(ARGV[5])) do
     for i = r[1], r[1] + r[2] - 1 do
       if map_get(gid, i, 1) == OPEN4 then
-        entries[#entries + 1] = entry(i, state, 'e', 1, num(p[3]), 1, 0, '', err)
+        entries[#entries + 1] = entry(i, state, 'e', 1, num(p[3]), 1, '', err)
         all[#all + 1] = {i, 1}
       end
     end

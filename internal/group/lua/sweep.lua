@@ -16,7 +16,7 @@ while n < limit do
   if not from then break end
   for i = from, to - 1 do
     if string.sub(map, (i - from) * 4 + 1, (i - from) * 4 + 4) == OPEN4 then
-      entries[#entries + 1] = entry(i, state, 'e', 1, number - 1, 1, 0, '', err)
+      entries[#entries + 1] = entry(i, state, 'e', 1, number - 1, 1, '', err)
       local last = runs[#runs]
       if last and last[1] + last[2] == i then last[2] = last[2] + 1 else runs[#runs + 1] = {i, 1} end
       first = first or i

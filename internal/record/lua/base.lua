@@ -58,14 +58,30 @@ local function look(id, at)
   end
 end
 
--- entry is one member's outcome inside a settled range; the Go side is range.go of package group.
--- kind: v value, e failure, o the outcome of another group, b the items of another group (its ID stands as the value)
-local function entry(index, state, kind, attempt, delivery, started, finished, value, err)
-  return S(index) .. ';' .. state .. ';' .. kind .. ';' .. S(attempt) .. ';' .. S(delivery) .. ';' .. S(started) .. ';' ..
-    S(finished) .. ';' .. #value .. ';' .. #err .. '\n' .. value .. err
+-- uv writes a number as a varint, lp a string behind its length: settled ranges are made of these (range.go).
+local function uv(n)
+  local s = ''
+  while n >= 128 do
+    s = s .. string.char(n % 128 + 128)
+    n = math.floor(n / 128)
+  end
+  return s .. string.char(n)
+end
+
+local function lp(s) return uv(#s) .. s end
+
+-- entry is one member's outcome inside a settled range; the Go side is range.go.
+-- kind: v value, e failure, o the outcome of another group, b the items of another group (its ID stands as the value). Started is relative
+-- to the base and not positive; a positive one means never.
+local STATES = {succeeded = 0, failed = 1, cancelled = 2, timed_out = 3, crash_loop = 4, lost = 5, expired = 6}
+local KINDS = {v = 0, e = 8, o = 16, b = 24}
+local function entry(index, state, kind, attempt, delivery, started, value, err)
+  local never = started > 0
+  return string.char(STATES[state] + KINDS[kind] + (never and 128 or 0)) .. uv(index) .. uv(attempt) .. uv(math.max(delivery, 0)) .. uv(0) ..
+    (never and '' or uv(-started)) .. lp(kind == 'e' and err or value)
 end
 
 -- range_head begins a settled range that a script writes.
-local function range_head(worker, now, queued) return '1;' .. worker .. ';' .. S(now) .. ';' .. (queued or '0') .. '\n' end
+local function range_head(worker, now, queued) return '\2' .. lp(worker) .. uv(now) .. uv(num(queued)) end
 
 local FAILURES = {failed = true, cancelled = true, timed_out = true, crash_loop = true, lost = true, expired = true}

@@ -33,7 +33,7 @@ local function finish(id, t, state, value, err, attempt, worker, now)
     if map_get(gid, i, 1) ~= ALONE then return 0 end
     local kind = err == '' and 'v' or 'e'
     local blob = range_head(worker, now, t.qa) ..
-      entry(i, state, kind, attempt, num(t.n), t.sa and num(t.sa) - now or 1, 0, value, err)
+      entry(i, state, kind, attempt, num(t.n), t.sa and math.min(0, num(t.sa) - now) or 1, value, err)
     local fail = FAILURES[state] and {i, state, err} or nil
     return record_members(gid, g, {{i, 1}}, {[state] = 1}, blob, fail, now)
   end
