@@ -16,7 +16,7 @@ import (
 const (
 	bellLength  = 64               // of a bell, in elements
 	bellTTL     = 10 * time.Second // of a bell that nobody hears
-	parkedSlack = 2 * time.Second  // of a registration beyond the wait, after which a parked worker renews it
+	parkedSlack = 2 * time.Second  // of a name among the parked beyond the wait, after which it is told again
 )
 
 //go:embed lua/ring.lua
@@ -31,7 +31,7 @@ var wakeSrc string
 var (
 	ringScript = conn.NewForeignScript("carrier.ring", ringSrc)
 	wakeScript = conn.NewForeignScript("carrier.wake", wakeSrc)
-	parkScript = redis.NewScript(parkSrc) // sent by the gate itself, in one pipeline with what blocks
+	parkScript = redis.NewScript(LookLua + parkSrc) // sent by the gate itself, in one pipeline with what blocks
 )
 
 // rings returns one call per queue, which rings for each delivery in it.
