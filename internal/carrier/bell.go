@@ -15,7 +15,7 @@ import (
 const (
 	bellLength  = 64               // of a bell, in elements
 	bellTTL     = 10 * time.Second // of a bell that nobody hears
-	parkedSlack = 2 * time.Second  // of a registration beyond the wait, after which a parked worker renews it
+	parkedSlack = 2 * time.Second  // of a name among the parked beyond the wait, after which it is told again
 )
 
 //go:embed lua/ring.lua
@@ -34,5 +34,5 @@ var (
 	ringScript = conn.NewForeignScript("carrier.ring", ringSrc)
 	headScript = conn.NewForeignScript("carrier.head", headSrc)
 	wakeScript = conn.NewForeignScript("carrier.wake", wakeSrc)
-	parkScript = redis.NewScript(parkSrc) // sent by the gate itself, in one pipeline with what blocks
+	parkScript = redis.NewScript(LookLua + parkSrc) // sent by the gate itself, in one pipeline with what blocks
 )

@@ -69,7 +69,7 @@ func TestPark(t *testing.T) {
 		rdb, ctx := dial(), t.Context()
 		k := []string{"own", "p1", "pending1", "paused1", "p2", "pending2", "paused2", "p3", "pending3", "paused3"}
 		park := func(step int, keys ...string) int64 {
-			return run(t, rdb, parkSrc, keys, "me", parkedTTL.Milliseconds(), bellTTL.Milliseconds(), step)
+			return run(t, rdb, LookLua+parkSrc, keys, "me", parkedTTL.Milliseconds(), bellTTL.Milliseconds(), step)
 		}
 		rang := func() string { return rdb.LPop(ctx, "own").Val() }
 		if n := park(3, k...); n != 0 || rang() != "" {

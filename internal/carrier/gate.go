@@ -1,9 +1,11 @@
 package carrier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,20 +39,25 @@ var errGivenUp = errors.New("redis did not answer while the server drained")
 type gate struct {
 	redis.UniversalClient
 	conn    *conn.Conn
+	deaf    *redis.Client
 	slots   Slots
 	keys    keys.Space
 	cluster bool
 	names   map[string]string // asynq's name of each queue → ours
+	queues  []string          // ours, heaviest first
 	own     string            // this gate's own bell, and its name among the parked
-	wait    time.Duration     // at a bell, at a time
+	bells   redis.UniversalClient
+	wait    time.Duration // at the bells, at a time
+	tended  bool          // somebody else looks each second
 
 	recognise func(keys []string) (queue string, ok bool) // a dequeue by its keys
 
 	ctx  context.Context // ends when the server drains
 	stop context.CancelFunc
 
-	parked     atomic.Bool // perhaps blocked on the bells
-	recognised atomic.Bool // a dequeue, ever
+	parked     atomic.Bool  // perhaps blocked on the bells
+	waitings   atomic.Int64 // names of its waitings used up, see heard
+	recognised atomic.Bool  // a dequeue, ever
 
 	// Of the processor:
 	asks     map[string]ask // the last dequeue of each queue
@@ -59,11 +66,10 @@ type gate struct {
 	burst    int            // messages to ask for at a time
 	ready    []*once        // messages that asynq has not asked for yet
 	knows    bool           // Redis seems to know parkScript
-	waitings int            // names of its waitings used up, see heard
+	rung     bool           // the last answer came by a ring
 
 	mu    sync.Mutex
 	given map[string]int // by message ID: slots that belong to a handler which has not started
-	subs  []*redis.PubSub
 }
 
 // ask is a dequeue as asynq sends it.
@@ -72,23 +78,29 @@ type ask struct {
 	args []any // the whole command
 }
 
-func newGate(c *conn.Conn, k keys.Space, slots Slots, queues map[string]int) *gate {
+func newGate(c *conn.Conn, k keys.Space, slots Slots, queues map[string]int, tended bool) *gate {
 	g := &gate{
 		UniversalClient: c.Redis(),
 		conn:            c,
+		deaf:            deaf(),
 		slots:           slots,
 		keys:            k,
 		names:           make(map[string]string, len(queues)),
 		// No queue's name begins with a tilde.
-		own:   k.Bell("~" + uuid.NewString()),
-		wait:  bellWait(c.Redis()),
-		asks:  make(map[string]ask, len(queues)),
-		given: make(map[string]int),
+		own:    k.Bell("~" + uuid.NewString()),
+		tended: tended,
+		asks:   make(map[string]ask, len(queues)),
+		given:  make(map[string]int),
 	}
+	g.bells, g.wait = atBells(c.Redis(), tended)
 	_, g.cluster = c.Redis().(*redis.ClusterClient)
 	for q := range queues {
 		g.names[k.AsynqQueue(q)] = q
+		g.queues = append(g.queues, q)
 	}
+	slices.SortFunc(g.queues, func(a, b string) int {
+		return cmp.Or(queues[b]-queues[a], strings.Compare(a, b))
+	})
 	g.recognise = g.dequeueOf
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	return g
@@ -173,13 +185,9 @@ func answer[T any](g *gate, send func() T) (got T, ok bool) {
 	}
 }
 
-// Subscribe remembers the subscription: asynq forgets one that failed, with its connection.
+// Subscribe is a subscription that hears nothing.
 func (g *gate) Subscribe(ctx context.Context, channels ...string) *redis.PubSub {
-	sub := g.UniversalClient.Subscribe(ctx, channels...)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.subs = append(g.subs, sub)
-	return sub
+	return g.deaf.Subscribe(ctx, channels...)
 }
 
 func newAsk(command, script string, keys []string, args []any) ask {
@@ -219,9 +227,13 @@ func (g *gate) dequeue(ctx context.Context, queue string, a ask) *redis.Cmd {
 		return nothing()
 	}
 	g.asks[queue] = a
-	cmd := g.ask(ctx, a)
-	if errors.Is(cmd.Err(), redis.Nil) {
-		if g.empty++; g.empty >= len(g.names) && len(g.asks) == len(g.names) {
+	known := len(g.asks) == len(g.names)
+	var cmd *once
+	if g.rung && known {
+		// A ring is for one delivery, which came: nothing is likely to be left, and parking looks for itself.
+		cmd = g.park(ctx)
+	} else if cmd = g.ask(ctx, a); errors.Is(cmd.Err(), redis.Nil) {
+		if g.empty++; g.empty >= len(g.names) && known {
 			g.empty = 0
 			cmd = g.park(ctx)
 		}
@@ -302,8 +314,8 @@ func (g *gate) claim(id string) bool {
 	return true
 }
 
-// close gives back what asynq left: messages that it did not ask for, slots of handlers that never started, and subscriptions.
-// Only for after asynq's end.
+// close gives back what asynq left: messages that it did not ask for, and slots of handlers that never started. Only for after
+// asynq's end.
 func (g *gate) close() {
 	g.putBack()
 	g.mu.Lock()
@@ -314,9 +326,7 @@ func (g *gate) close() {
 		}
 	}
 	clear(g.given)
-	for _, sub := range g.subs {
-		_ = sub.Close() // closed already unless asynq forgot it
-	}
+	_ = g.deaf.Close() // nothing can fail there
 }
 
 // once is a command that go-redis does not repeat after a lost reply: a dequeue that was executed has taken a message.

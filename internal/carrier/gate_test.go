@@ -36,7 +36,7 @@ var dequeueKeys = []string{"asynq:{n:q}:pending", "asynq:{n:q}:paused", "asynq:{
 func TestGateBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rdb, slots := &broken{}, slotsOf(1)
-		g := newGate(conn.New(rdb, quiet), keys.New("n", 1), slots, map[string]int{"q": 1})
+		g := newGate(conn.New(rdb, quiet), keys.New("n", 1), slots, map[string]int{"q": 1}, false)
 		end := time.Now().Add(time.Minute)
 		for time.Now().Before(end) { // as asynq does, without a pause of its own
 			if err := g.EvalSha(t.Context(), "sha", dequeueKeys).Err(); err == nil || errors.Is(err, redis.Nil) {
@@ -63,7 +63,7 @@ func TestGateBacksOff(t *testing.T) {
 }
 
 func TestGateRecognises(t *testing.T) {
-	g := newGate(conn.New(&broken{}, quiet), keys.New("n", 1), slotsOf(1), map[string]int{"q": 1, "q.2": 1})
+	g := newGate(conn.New(&broken{}, quiet), keys.New("n", 1), slotsOf(1), map[string]int{"q": 1, "q.2": 1}, false)
 	for _, tt := range []struct {
 		keys  []string
 		queue string
@@ -87,8 +87,10 @@ func TestGateRecognises(t *testing.T) {
 func TestBellWait(t *testing.T) {
 	pipe := redis.NewClient(&redis.Options{Network: "pipe", ReadTimeout: -1})
 	defer pipe.Close()
-	if d := bellWait(pipe); d != parkLimit {
-		t.Errorf("in this process it waits %v, want %v", d, parkLimit)
+	for _, tended := range []bool{false, true} {
+		if c, d := atBells(pipe, tended); d != parkLimit || c != redis.UniversalClient(pipe) {
+			t.Errorf("in this process it waits %v, want %v", d, parkLimit)
+		}
 	}
 	for timeout, want := range map[time.Duration]time.Duration{
 		0:                      longestWait, // go-redis' default of 3 s
@@ -98,10 +100,27 @@ func TestBellWait(t *testing.T) {
 		600 * time.Millisecond: 400 * time.Millisecond,
 	} {
 		c := redis.NewClient(&redis.Options{ReadTimeout: timeout})
-		if d := bellWait(c); d != want {
+		defer c.Close()
+		if _, d := atBells(c, false); d != want {
 			t.Errorf("with a read time-out of %v it waits %v, want %v", timeout, d, want)
 		}
-		c.Close()
+		// Where somebody else looks it waits longer than the caller's client would read, and the caller's stays as it is.
+		bells, d := atBells(c, true)
+		if d != tendedWait {
+			t.Errorf("tended, with a read time-out of %v, it waits %v, want %v", timeout, d, tendedWait)
+		}
+		own, ok := bells.(*redis.Client)
+		if !ok || own.Options().ReadTimeout > 0 && own.Options().ReadTimeout <= d || own.Options().ReadTimeout < 0 && timeout != -1 {
+			t.Errorf("and reads for %v", own.Options().ReadTimeout)
+		}
+		if now := c.Options().ReadTimeout; timeout > 0 && now != timeout {
+			t.Errorf("the caller's read time-out became %v", now)
+		}
+	}
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"x:1"}})
+	defer cluster.Close()
+	if c, d := atBells(cluster, true); d != longestWait || c != redis.UniversalClient(cluster) {
+		t.Errorf("in a cluster it waits %v, want %v", d, longestWait)
 	}
 }
 
@@ -148,7 +167,7 @@ func TestDecision03_DequeueIsNotRepeated(t *testing.T) {
 	defer rdb.Close()
 
 	slots := slotsOf(1)
-	c, g := carrierOf(clean), newGate(conn.New(rdb, quiet), keys.New("n", 1), slots, map[string]int{"q": 1})
+	c, g := carrierOf(clean), newGate(conn.New(rdb, quiet), keys.New("n", 1), slots, map[string]int{"q": 1}, false)
 	if err := c.Enqueue(t.Context(), tasks("q", 3)); err != nil {
 		t.Fatal(err)
 	}

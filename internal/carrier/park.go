@@ -3,8 +3,6 @@ package carrier
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"strconv"
 	"time"
 
@@ -17,38 +15,49 @@ const (
 	// parkLimit is how long asynq is kept waiting for an answer: it counts its lease of 30 s from before the question.
 	parkLimit = 10 * time.Second
 
-	// longestWait is how long one wait at the bells lasts. What is enqueued without a ring, by asynq's own tools say, is seen
-	// at its end, so that it starts within a second.
+	// longestWait is how long one wait at the bells lasts where nobody else looks. What is enqueued without a ring, by asynq's own
+	// tools say, is seen at its end, so that it starts within a second.
 	longestWait = 900 * time.Millisecond
+
+	// tendedWait is how long it lasts where the worker's beat looks (Server.Look). Its end is for a connection that died unheard.
+	tendedWait = 5 * time.Second
 
 	shortestWait = 10 * time.Millisecond // 0 would be for ever
 )
 
-// bellWait is the longest wait at the bells that a client allows: pipelines are read with its read time-out. A Redis inside this
-// process that no other can reach gets only what we enqueue ourselves, with a ring: there the wait is as long as any, so
-// that days pass quickly in a test with virtual time.
-func bellWait(rdb redis.UniversalClient) time.Duration {
+// atBells returns the client to wait at the bells with, and how long one wait lasts. Pipelines are read with a client's read
+// time-out, which is the caller's: for a longer wait it takes a copy of the client over the same pool.
+//
+// A Redis inside this process that no other can reach gets only what we enqueue ourselves, with a ring: there the wait is as
+// long as any, so that days pass quickly in a test with virtual time.
+func atBells(rdb redis.UniversalClient, tended bool) (redis.UniversalClient, time.Duration) {
 	limit := longestWait
 	var timeout time.Duration
 	switch c := rdb.(type) {
 	case *redis.Client:
 		timeout = c.Options().ReadTimeout
-		if c.Options().Network == "pipe" {
+		switch {
+		case c.Options().Network == "pipe":
 			limit = parkLimit
+		case tended && timeout > 0:
+			return c.WithTimeout(tendedWait + timeout), tendedWait
+		case tended:
+			return c, tendedWait
 		}
-	case *redis.ClusterClient:
+	case *redis.ClusterClient: // no script sees all queues there, so nobody tends them
 		timeout = c.Options().ReadTimeout
 	}
 	if timeout <= 0 { // none, or unknown
-		return limit
+		return rdb, limit
 	}
-	return max(min(limit, timeout*2/3), shortestWait)
+	return rdb, max(min(limit, timeout*2/3), shortestWait)
 }
 
 // park waits for something in any of the queues and takes it. The answer is a dequeue that got something or failed, or nil:
 // it waited long enough, was woken, or the server drains. The slot stays taken meanwhile, so that a dequeue can wait in Redis
 // behind the bell.
 func (g *gate) park(ctx context.Context) *once {
+	told := "" // the name that is told at the bells
 	for until := time.Now().Add(parkLimit); ; {
 		left := time.Until(until)
 		if left <= 0 {
@@ -59,7 +68,11 @@ func (g *gate) park(ctx context.Context) *once {
 			g.parked.Store(false)
 			return nil
 		}
-		rang, cmd := g.listen(ctx, max(min(g.wait, left), shortestWait))
+		name := g.waiting()
+		rang, cmd := g.listen(ctx, max(min(g.wait, left), shortestWait), told != name || !g.tended)
+		if g.knows {
+			told = name
+		}
 		g.parked.Store(false)
 		if cmd == nil && rang != "" && rang != g.own { // several queues: take from the one that rang
 			cmd = g.ask(ctx, g.asks[rang])
@@ -73,16 +86,15 @@ func (g *gate) park(ctx context.Context) *once {
 	}
 }
 
-// listen waits once at the bells of all queues. It returns the queue that rang, "" for none, or the gate's own bell where that
-// rang for no queue; and a dequeue that went along, or failed in place of one.
-func (g *gate) listen(ctx context.Context, d time.Duration) (rang string, cmd *once) {
-	queues := slices.Sorted(maps.Values(g.names))
+// listen waits once at the bells of all queues, after it told its names there if it shall. It returns the queue that rang, "" for
+// none, or the gate's own bell where that rang for no queue; and a dequeue that went along, or failed in place of one.
+func (g *gate) listen(ctx context.Context, d time.Duration, tell bool) (rang string, cmd *once) {
 	args := []any{"blpop", g.own} // first: what it says is for nobody else
-	for _, q := range queues {
+	for _, q := range g.queues {
 		args = append(args, g.keys.Bell(q))
 	}
 	args = append(args, strconv.FormatFloat(d.Seconds(), 'f', 3, 64))
-	park, blpop := g.parkCommand(ctx, queues), newOnce(ctx, args...)
+	park, blpop := g.parkCommand(ctx), newOnce(ctx, args...)
 
 	if g.cluster {
 		if err := g.exec(ctx, park); err != nil {
@@ -96,10 +108,14 @@ func (g *gate) listen(ctx context.Context, d time.Duration) (rang string, cmd *o
 			return "", failed(ctx, err)
 		}
 	} else {
-		cmds := []*once{park, blpop}
-		if len(queues) == 1 {
+		var cmds []*once
+		if tell {
+			cmds = append(cmds, park)
+		}
+		cmds = append(cmds, blpop)
+		if len(g.queues) == 1 {
 			// One round trip less: the dequeue waits behind the bell in the same pipeline.
-			cmd = newOnce(ctx, g.asks[queues[0]].args...)
+			cmd = newOnce(ctx, g.asks[g.queues[0]].args...)
 			cmds = append(cmds, cmd)
 		}
 		if err := g.exec(ctx, cmds...); err != nil {
@@ -109,12 +125,15 @@ func (g *gate) listen(ctx context.Context, d time.Duration) (rang string, cmd *o
 			return "", failed(ctx, err)
 		}
 	}
-	g.knows = !redis.HasErrorPrefix(park.Err(), "NOSCRIPT")
-	return g.heard(blpop.Val(), queues), cmd
+	if tell {
+		g.knows = !redis.HasErrorPrefix(park.Err(), "NOSCRIPT")
+	}
+	return g.heard(blpop.Val()), cmd
 }
 
 // heard is the queue that a bell rang for, by the answer of BLPOP.
-func (g *gate) heard(answer any, queues []string) string {
+func (g *gate) heard(answer any) string {
+	g.rung = false
 	reply, ok := answer.([]any)
 	if !ok || len(reply) != 2 {
 		return ""
@@ -122,15 +141,16 @@ func (g *gate) heard(answer any, queues []string) string {
 	bell, _ := reply[0].(string)
 	if bell == g.own {
 		place, _ := reply[1].(string)
-		if n, err := strconv.Atoi(place); err == nil && n >= 1 && n <= len(queues) {
-			return queues[n-1]
+		if n, err := strconv.Atoi(place); err == nil && n >= 1 && n <= len(g.queues) {
+			return g.queues[n-1]
 		}
 		return g.own
 	}
 	// The ring may have taken another waiting off the list than ours; then ours stands for that worker's, and the next one needs
 	// a name of its own. Else there would be one name for two that wait.
-	g.waitings++
-	for _, q := range queues {
+	g.waitings.Add(1)
+	g.rung = true
+	for _, q := range g.queues {
 		if bell == g.keys.Bell(q) {
 			return q
 		}
@@ -139,23 +159,22 @@ func (g *gate) heard(answer any, queues []string) string {
 }
 
 // parkCommand registers the gate as parked, with the script's text where Redis may not have it.
-func (g *gate) parkCommand(ctx context.Context, queues []string) *once {
+func (g *gate) parkCommand(ctx context.Context) *once {
 	step := 3
 	if g.cluster {
 		step = 1 // asynq's keys lie elsewhere
 	}
-	args := []any{"evalsha", parkScript.Hash(), 1 + step*len(queues), g.own}
+	args := []any{"evalsha", parkScript.Hash(), 1 + step*len(g.queues), g.own}
 	if !g.knows {
-		args[0], args[1] = "eval", parkSrc
+		args[0], args[1] = "eval", LookLua+parkSrc
 	}
-	for _, q := range queues {
+	for _, q := range g.queues {
 		args = append(args, g.keys.Parked(q))
 		if step == 3 {
 			args = append(args, g.asks[q].keys[0], g.asks[q].keys[1])
 		}
 	}
-	name := g.own + ":" + strconv.Itoa(g.waitings)
-	return newOnce(ctx, append(args, name, (g.wait+parkedSlack).Milliseconds(), bellTTL.Milliseconds(), step)...)
+	return newOnce(ctx, append(args, g.waiting(), g.counts().Milliseconds(), bellTTL.Milliseconds(), step)...)
 }
 
 // pending returns a queue in which something waits to be taken; only in a cluster, where no script sees all queues.
@@ -184,7 +203,7 @@ func (g *gate) pending(ctx context.Context) (string, error) {
 // exec sends commands in one pipeline. Its error is that of the first which failed; nothing in a list is no failure, nor is a
 // script that Redis does not have.
 func (g *gate) exec(ctx context.Context, cmds ...*once) (failure error) {
-	pipe := g.Pipeline()
+	pipe := g.bells.Pipeline()
 	for _, cmd := range cmds {
 		_ = pipe.Process(ctx, cmd)
 	}

@@ -40,6 +40,10 @@ type ServeConfig struct {
 	// released here. One that was on its way may still come while the server drains.
 	Handle func(queue string, payload []byte) error
 
+	// Tended says that the caller looks once a second for what came without a ring, see Server.Look; else the server does so by
+	// itself, with more commands.
+	Tended bool
+
 	// Log defaults to slog.Default().
 	Log *slog.Logger
 }
@@ -95,7 +99,7 @@ func (c *Carrier) newServer(cfg ServeConfig) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	s := &Server{cfg: cfg, gate: newGate(c.conn, c.keys, cfg.Slots, cfg.Queues)}
+	s := &Server{cfg: cfg, gate: newGate(c.conn, c.keys, cfg.Slots, cfg.Queues, cfg.Tended)}
 	s.asynq = asynq.NewServerFromRedisClient(s.gate, asynq.Config{
 		Concurrency:              inFlight,
 		Queues:                   queues,

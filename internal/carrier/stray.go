@@ -28,8 +28,8 @@ var strayScript = conn.NewForeignScript("carrier.stray", straySrc)
 // queue, nothing charged; anything else is removed. Asynq itself would take minutes. Messages that are not ours are left alone.
 // Two callers do no harm, nor does one that is wrong about a slow worker: the second claim is refused.
 func (c *Carrier) Strays(ctx context.Context, queue string, age time.Duration, current func(context.Context, record.Delivery) (bool, error)) (back, removed int, err error) {
-	prefix := "asynq:{" + c.keys.AsynqQueue(queue) + "}:"
-	before := time.Now().Add(asynqLease - age).Unix()
+	prefix := asynqPrefix(c.keys.AsynqQueue(queue))
+	before := StrayBefore(age)
 	late := conn.NewCommand("zrangebyscore", prefix+"lease", "-inf", strconv.FormatInt(before, 10), "limit", 0, strayLimit)
 	if err := c.conn.All(ctx, late); err != nil {
 		return 0, 0, fmt.Errorf("queue %s: %w", queue, err)

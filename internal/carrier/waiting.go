@@ -12,7 +12,7 @@ import (
 // delivery. Who holds a ticket asks whether to let others have it.
 func (s *Server) Waiting(ctx context.Context, queue string) (bool, error) {
 	g := s.gate
-	pending := conn.NewCommand("llen", "asynq:{"+g.keys.AsynqQueue(queue)+"}:pending")
+	pending := conn.NewCommand("llen", asynqPrefix(g.keys.AsynqQueue(queue))+"pending")
 	parked := conn.NewCommand("zrange", g.keys.Parked(queue), 0, 15) // some names may be this worker's, of earlier waitings
 	if err := g.conn.All(ctx, pending, parked); err != nil {
 		return false, fmt.Errorf("queue %s: %w", queue, err)
