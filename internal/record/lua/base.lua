@@ -10,16 +10,24 @@ local function now_ms()
   return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 end
 
-local function S(n) return string.format('%.0f', n) end
+-- Writing a number costs more than looking it up, and a script meets the same ones again: its time, lengths, small counts.
+local texts = setmetatable({}, {__index = function(t, n)
+  local s = string.format('%.0f', n)
+  t[n] = s
+  return s
+end})
+local function S(n) return texts[n] end
 
 local function num(s) return tonumber(s or '') or 0 end
 
 -- pack writes each string as <length>:<bytes>; unpack_all reads them back.
 local function pack(...)
-  local out = {}
-  for i = 1, select('#', ...) do
-    local s = tostring(select(i, ...))
-    out[i] = #s .. ':' .. s
+  local args, out, n = {...}, {}, 0
+  for i = 1, #args do
+    local s = args[i]
+    if type(s) ~= 'string' then s = tostring(s) end
+    out[n + 1], out[n + 2], out[n + 3] = texts[#s], ':', s
+    n = n + 3
   end
   return table.concat(out)
 end

@@ -4,13 +4,16 @@
 -- ANSWER {ok, 0|1 outbox} · {fenced} somebody else holds it · {gone} it ended or never was
 local now = now_ms()
 local function item(id, number, worker, state, value, failed, attempt)
-  local t = task_read(id)
-  if not t then return {'gone'} end
-  if FINAL[t.s] then -- perhaps this very call, whose answer was lost
-    local f = redis.call('HMGET', k_record(id), 'ln', 'wk')
-    if f[1] == number and f[2] == worker and t.s == state then return {'ok', 1} end
+  -- what finish needs, and no more: each field that is not there costs a look at all that are
+  local f = redis.call('HMGET', k_record(id), 's', 'n', 'h', 'ty', 'rt', 'qa', 'sa', 'dg', 'w', 'l', 'g')
+  if not f[1] then return {'gone'} end
+  if FINAL[f[1]] then -- perhaps this very call, whose answer was lost
+    local last = redis.call('HMGET', k_record(id), 'ln', 'wk')
+    if last[1] == number and last[2] == worker and f[1] == state then return {'ok', 1} end
     return {'gone'}
   end
-  if t.n ~= number or t.h ~= worker then return {'fenced'} end
+  if f[2] ~= number or f[3] ~= worker then return {'fenced'} end
+  local t = {s = f[1], n = f[2], h = f[3], ty = f[4], rt = f[5], qa = f[6], sa = f[7], dg = f[8], w = f[9] or nil, l = f[10] or nil}
+  if f[11] then t = task_read(id) end -- a member that travels alone
   return {'ok', finish(id, t, state, value, failed, num(attempt), worker, now)}
 end

@@ -13,25 +13,24 @@ local function wait_on(key, w, view, after)
 end
 local function task(id)
   local key = k_record(id)
-  local f = redis.call('HMGET', key, 's', 'v', 'e', 'at', 'n', 'wk', 'ty', 'qa', 'sa', 'fa', 'w', 'k', 'dl', 'mp', 'h', 'c')
-  if not f[12] then
+  local t = redis.call('HMGET', key, 's', 'n', 'k', 'ty', 'qa', 'mp', 'sa', 'h', 'w', 'at', 'dl', 'c')
+  if not t[3] then
     if redis.call('EXISTS', k_tomb(id)) == 1 then return {'expired'} end
     return {'unknown'}
   end
-  if f[12] ~= 't' then return {'unknown'} end
-  if not FINAL[f[1]] then
-    local late = (num(f[13]) > 0 and now >= num(f[13])) or (not f[9] and now >= num(f[14]))
-    local ended = late and not f[15] and overdue(id, task_read(id), now)
-    if ended then
-      outbox = math.max(outbox, ended)
-      f = redis.call('HMGET', key, 's', 'v', 'e', 'at', 'n', 'wk', 'ty', 'qa', 'sa', 'fa')
-    else
-      wait_on(key, f[11], 't', 0)
-      local state = f[1]
-      if state == 'running' and f[16] then state = 'cancelling' end
-      return {'waiting', state, 0, 0, 0, f[4] or '0', f[5] or '0', f[15] or f[6] or '', f[7] or '', f[8] or '', f[9] or ''}
+  if t[3] ~= 't' then return {'unknown'} end
+  if not FINAL[t[1]] then
+    local late = t[11] and now >= num(t[11]) or not t[7] and now >= num(t[6])
+    local ended = late and not t[8] and overdue(id, task_read(id), now)
+    if not ended then
+      wait_on(key, t[9], 't', 0)
+      local state = t[1]
+      if state == 'running' and t[12] then state = 'cancelling' end
+      return {'waiting', state, 0, 0, 0, t[10] or '0', t[2], t[8] or '', t[4] or '', t[5] or '', t[7] or ''}
     end
+    outbox = math.max(outbox, ended)
   end
+  local f = redis.call('HMGET', key, 's', 'v', 'e', 'at', 'n', 'wk', 'ty', 'qa', 'sa', 'fa')
   return {'task', f[1], f[2] or '', f[3] or '', num(f[4]) + 1, num(f[5]), f[6] or '', f[7] or '', f[8] or '', f[9] or '', f[10] or ''}
 end
 local function group(id, view, after)
