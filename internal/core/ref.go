@@ -120,9 +120,9 @@ type Set[R any] interface {
 // Loose is a set put together by the awaiter; nothing of it is in Redis.
 type Loose[R any] struct{ Members []Handle }
 
-func (l *Loose[R]) handle() *Ref            { return nil }
+func (l *Loose[R]) handle() *Ref                { return nil }
 func (l *Loose[R]) each(f *Fate, into *R) error { return face.Decode(f, into) }
-func (l *Loose[R]) loose() []Handle         { return l.Members }
+func (l *Loose[R]) loose() []Handle             { return l.Members }
 
 // MembersOf returns the members of a loose set, and false for a group.
 func MembersOf[R any](s Set[R]) ([]Handle, bool) {
