@@ -79,14 +79,16 @@ func TestPackingWithoutRoom(t *testing.T) {
 
 func TestGatherRefusesTheFirstBadCall(t *testing.T) {
 	c := newClient(t, unreachable(t), ClientConfig{MaxArgs: 50})
-	calls := numbers(8 * packBlock)
-	for _, at := range []int{packBlock + 3, packBlock + 4, 5 * packBlock, 8*packBlock - 1} {
-		calls[at] = sum.Call(args(fmt.Sprintf("%060d", at)))
-	}
-	for range 20 {
-		_, err := Gather(t.Context(), c, calls)
-		if r, ok := errors.AsType[*RejectedError](err); !ok || r.Index != packBlock+3 || r.Field != "args" {
-			t.Fatalf("%+v", err)
+	for _, bad := range [][]int{{2, 2*packBlock - 1, 5 * packBlock}, {packBlock - 1, packBlock}, {7 * packBlock, 7*packBlock + 1}} {
+		calls := numbers(8 * packBlock)
+		for _, at := range bad {
+			calls[at] = sum.Call(args(fmt.Sprintf("%060d", at)))
+		}
+		for range 20 {
+			_, err := Gather(t.Context(), c, calls)
+			if r, ok := errors.AsType[*RejectedError](err); !ok || r.Index != bad[0] || r.Field != "args" {
+				t.Fatalf("%v: %+v", bad, err)
+			}
 		}
 	}
 }
