@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -77,18 +77,50 @@ func TestPackingWithoutRoom(t *testing.T) {
 	}
 }
 
+// scripted encodes as it is told to.
+type scripted func() error
+
+func (s scripted) MarshalJSON() ([]byte, error) { return []byte("1"), s() }
+
 func TestGatherRefusesTheFirstBadCall(t *testing.T) {
-	c := newClient(t, unreachable(t), ClientConfig{MaxArgs: 50})
-	for _, bad := range [][]int{{2, 2*packBlock - 1, 5 * packBlock}, {packBlock - 1, packBlock}, {7 * packBlock, 7*packBlock + 1}} {
-		calls := numbers(8 * packBlock)
-		for _, at := range bad {
-			calls[at] = sum.Call(args(fmt.Sprintf("%060d", at)))
+	if runtime.GOMAXPROCS(0) < 2 {
+		t.Skip("one block is packed at a time here")
+	}
+	c := newClient(t, unreachable(t), ClientConfig{})
+	def := Define[scripted, int]("scripted")
+	wait := func(what string, until func() bool) { eventually(t, what, until) }
+	for _, laterIsFirst := range []bool{true, false} {
+		g, err := newGathering(c, nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-		for range 20 {
-			_, err := Gather(t.Context(), c, calls)
-			if r, ok := errors.AsType[*RejectedError](err); !ok || r.Index != bad[0] || r.Field != "args" {
-				t.Fatalf("%v: %+v", bad, err)
+		calls := make([]Call[int], 2*packBlock)
+		for i := range calls {
+			calls[i] = def.Call(func() error { return nil })
+		}
+		p := &packing{g: g, n: len(calls), at: partsOf[int](calls), queue: "default", keep: packKept}
+		second := make(chan struct{}) // its packing has begun
+		early, late := 3, 2*packBlock-1
+		calls[early] = def.Call(func() error {
+			<-second
+			if laterIsFirst {
+				wait("the second block is refused", func() bool { return p.before(2) })
 			}
+			return errors.New("bad")
+		})
+		calls[packBlock] = def.Call(func() error {
+			close(second)
+			return nil
+		})
+		calls[late] = def.Call(func() error {
+			if !laterIsFirst {
+				wait("the first block is refused", func() bool { return p.before(1) })
+			}
+			return errors.New("bad")
+		})
+		err = p.run(t.Context())
+		if r, ok := errors.AsType[*RejectedError](err); !ok || r.Index != early || r.Field != "args" {
+			t.Errorf("later one first %v: %+v", laterIsFirst, err)
 		}
 	}
 }
