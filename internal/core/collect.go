@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -25,24 +26,19 @@ func (m *Members) Take(ctx context.Context, put func(*Fate) error) error {
 	}
 	t := &taking{m: m, put: put, known: memo{}}
 	defer t.wait()
-	for {
-		blobs, err := m.blobs(ctx, m.ranges, m.limit)
-		if err != nil {
+	for more := true; more && !t.failed(); {
+		var blobs [][]byte
+		var err error
+		if blobs, more, err = m.blobs(ctx, m.ranges, m.limit); err != nil {
 			return err
 		}
 		m.adapt(blobs, takeRanges)
-		if len(blobs) == 0 {
-			break
-		}
 		m.ranges += len(blobs)
 		if len(blobs) <= fewRanges {
 			t.wait()
 			t.unpack(ctx, blobs)
 		} else {
 			t.share(ctx, blobs)
-		}
-		if t.failed() {
-			break
 		}
 	}
 	t.wait()
@@ -84,6 +80,8 @@ type taking struct {
 	taken int
 	err   error
 	at    int // place in recording order of the member that err is about
+
+	panicked any
 }
 
 // share leaves the unpacking of a page to several goroutines, while the next is read. It waits where they are behind, so that two
@@ -92,11 +90,7 @@ func (t *taking) share(ctx context.Context, blobs [][]byte) {
 	if t.tasks == nil {
 		t.tasks = make(chan [][]byte)
 		for range runtime.GOMAXPROCS(0) {
-			t.wg.Go(func() {
-				for part := range t.tasks {
-					t.unpack(ctx, part)
-				}
-			})
+			t.wg.Go(func() { t.work(ctx) })
 		}
 	}
 	for len(blobs) > 0 {
@@ -106,12 +100,37 @@ func (t *taking) share(ctx context.Context, blobs [][]byte) {
 	}
 }
 
+// work unpacks what is shared out. What a caller's decoding panics with is the caller's to see.
+func (t *taking) work(ctx context.Context) {
+	normal := false
+	defer func() {
+		if normal {
+			return
+		}
+		v := recover()
+		t.fail(0, errors.New("a value's decoding ended its goroutine"))
+		t.mu.Lock()
+		t.panicked = v
+		t.mu.Unlock()
+		for range t.tasks { // who shares out must not wait for ever
+		}
+	}()
+	for part := range t.tasks {
+		t.unpack(ctx, part)
+	}
+	normal = true
+}
+
 // wait returns when everything that was shared out has been unpacked.
 func (t *taking) wait() {
-	if t.tasks != nil {
-		close(t.tasks)
-		t.wg.Wait()
-		t.tasks = nil
+	if t.tasks == nil {
+		return
+	}
+	close(t.tasks)
+	t.wg.Wait()
+	t.tasks = nil
+	if t.panicked != nil {
+		panic(t.panicked)
 	}
 }
 

@@ -116,7 +116,7 @@ func (m *Members) Seek(ctx context.Context, order int) error {
 	low, high := 0, min(order+1, m.done)
 	for low < high {
 		mid := (low + high + 1) / 2
-		blobs, err := m.blobs(ctx, mid-1, 1)
+		blobs, _, err := m.blobs(ctx, mid-1, 1)
 		if err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ func (m *Members) page(ctx context.Context, known memo) ([]Fate, error) {
 		m.limit = firstRanges
 	}
 	for {
-		blobs, err := m.blobs(ctx, m.ranges, m.limit)
+		blobs, _, err := m.blobs(ctx, m.ranges, m.limit)
 		if err != nil || len(blobs) == 0 {
 			return nil, err
 		}
@@ -210,15 +210,15 @@ func (m *Members) unpack(ctx context.Context, known memo, blobs [][]byte) (fates
 }
 
 // blobs reads settled ranges behind the first after.
-func (m *Members) blobs(ctx context.Context, after, limit int) (blobs [][]byte, err error) {
+func (m *Members) blobs(ctx context.Context, after, limit int) (blobs [][]byte, more bool, err error) {
 	err = m.e.patiently(ctx, func(ctx context.Context) (err error) {
-		blobs, err = m.e.groups.Ranges(ctx, m.id, after, limit)
+		blobs, more, err = m.e.groups.Ranges(ctx, m.id, after, limit)
 		return err
 	})
 	if err != nil {
-		return nil, m.e.trouble(ctx, m.id, err)
+		return nil, false, m.e.trouble(ctx, m.id, err)
 	}
-	return blobs, nil
+	return blobs, more, nil
 }
 
 // InOrder blocks until the member at place from has ended, and returns it and those that follow and have ended, too. At the

@@ -38,10 +38,7 @@ func (s *Store) Bind(ctx context.Context, gid string, c *carrier.Carrier) error 
 		if err != nil {
 			return err
 		}
-		for i := range seg.members {
-			seg.members[i].within(nonce, due, deadline)
-		}
-		if err := s.bindSegment(ctx, gid, seg, c); err != nil {
+		if err := s.bindSegment(ctx, gid, seg, bounds{nonce, due, deadline}, c); err != nil {
 			return err
 		}
 	}
@@ -71,7 +68,7 @@ func (s *Store) Bind(ctx context.Context, gid string, c *carrier.Carrier) error 
 	return nil
 }
 
-func (s *Store) bindSegment(ctx context.Context, gid string, seg *segment, c *carrier.Carrier) error {
+func (s *Store) bindSegment(ctx context.Context, gid string, seg *segment, within bounds, c *carrier.Carrier) error {
 	var links []place
 	var hs []record.HandOver
 	for i := range seg.members {
@@ -79,15 +76,15 @@ func (s *Store) bindSegment(ctx context.Context, gid string, seg *segment, c *ca
 		var h []record.HandOver
 		var err error
 		switch {
-		case m.inRange:
+		case m.inRange():
 			continue
 		case m.Link != "":
 			links = append(links, place{index: index, id: m.Link, settled: m.LinkSettled})
 		case m.ID != "":
-			h, err = s.createMember(ctx, m)
+			h, err = s.createMember(ctx, m, within)
 			links = append(links, place{index: index, id: m.ID})
 		default:
-			h, err = s.alone(ctx, gid, index, m)
+			h, err = s.alone(ctx, gid, index, m, within)
 		}
 		if err != nil {
 			return err
@@ -163,22 +160,29 @@ func (s *Store) memberOutcome(ctx context.Context, id string) (*record.Outcome, 
 	return &outs[0], nil
 }
 
-// within gives a member that travels by itself the bounds of its group: not before its time, not beyond its deadline.
-func (m *Member) within(nonce string, due, deadline time.Time) {
-	m.nonce = nonce
-	if due.After(m.At) {
-		m.At = due
+// bounds are what a group sets to the members that travel by themselves: not before its time, not beyond its deadline.
+type bounds struct {
+	nonce         string // of the group's staging
+	due, deadline time.Time
+}
+
+func (b bounds) of(p *Profile) (at, deadline time.Time) {
+	at, deadline = p.At, p.Deadline
+	if b.due.After(at) {
+		at = b.due
 	}
-	if !deadline.IsZero() && (m.Deadline.IsZero() || deadline.Before(m.Deadline)) {
-		m.Deadline = deadline
+	if !b.deadline.IsZero() && (deadline.IsZero() || b.deadline.Before(deadline)) {
+		deadline = b.deadline
 	}
+	return at, deadline
 }
 
 // createMember creates the task of a call with an ID of its own, or finds it.
-func (s *Store) createMember(ctx context.Context, m *Member) ([]record.HandOver, error) {
+func (s *Store) createMember(ctx context.Context, m *Member, within bounds) ([]record.HandOver, error) {
+	at, deadline := within.of(m.Profile)
 	out, err := s.records.Create(ctx, record.NewTask{ID: m.ID, Type: m.Type, Queue: m.Queue, Args: m.Args, Digest: m.Digest,
-		Options: m.Options, Retention: m.Retention, MaxPending: m.MaxPending, Delay: m.Delay, At: m.At, Deadline: m.Deadline, OnConflict: m.OnConflict,
-		Nonce: m.nonce})
+		Options: m.Options, Retention: m.Retention, MaxPending: m.MaxPending, Delay: m.Delay, At: at, Deadline: deadline, OnConflict: m.OnConflict,
+		Nonce: within.nonce})
 	if err != nil || out[0].Status != record.New || out[0].Waits {
 		return nil, err
 	}
@@ -186,9 +190,10 @@ func (s *Store) createMember(ctx context.Context, m *Member) ([]record.HandOver,
 	return []record.HandOver{{Queue: m.Queue, Delivery: record.Delivery{Refs: []record.Ref{ref}}}}, nil
 }
 
-func (s *Store) alone(ctx context.Context, gid string, index int, m *Member) ([]record.HandOver, error) {
+func (s *Store) alone(ctx context.Context, gid string, index int, m *Member, within bounds) ([]record.HandOver, error) {
+	at, deadline := within.of(m.Profile)
 	r := s.run(ctx, aloneScript, gid, gid, index, m.Type, m.Queue, m.Args, m.Options, record.Millis(m.Retention), record.Millis(m.Delay),
-		unixMS(m.At), unixMS(m.Deadline), record.Millis(m.MaxPending))
+		unixMS(at), unixMS(deadline), record.Millis(m.MaxPending))
 	if word := r.Str(); word != "ok" || !r.More() {
 		return nil, r.Err
 	}

@@ -23,7 +23,7 @@ func (f *fixture) stage(spec Spec, members ...Member) (nonce string) {
 }
 
 func call(i int) Member {
-	return Member{Type: "echo", Queue: "default", Args: record.Wrap(fmt.Appendf(nil, "%d", i)), Digest: []byte("d"), Retention: time.Hour, MaxPending: time.Hour}
+	return Member{Profile: &Profile{Type: "echo", Queue: "default", Retention: time.Hour, MaxPending: time.Hour}, Args: record.Wrap(fmt.Appendf(nil, "%d", i)), Digest: []byte("d")}
 }
 
 // soon asks until it is so: what Redis' clock brings about.

@@ -56,7 +56,7 @@ func (f *fixture) gather(id string, n int) (nonce string) {
 	f.Helper()
 	st := f.groups.Stage(Spec{ID: id, Queue: "default", Retention: time.Hour, MaxPending: time.Hour})
 	for i := range n {
-		f.ok(st.Add(f.ctx, Member{Type: "echo", Queue: "default", Args: record.Wrap(fmt.Appendf(nil, "%d", i)), Digest: []byte("d"), Retention: time.Hour}))
+		f.ok(st.Add(f.ctx, Member{Profile: &Profile{Type: "echo", Queue: "default", Retention: time.Hour}, Args: record.Wrap(fmt.Appendf(nil, "%d", i)), Digest: []byte("d")}))
 	}
 	out, err := st.Commit(f.ctx, f.carrier)
 	f.ok(err)
@@ -422,7 +422,7 @@ func TestDecision44_TheSameGroupAgain(t *testing.T) {
 		again := func(n int, policy record.Conflict) record.CreateStatus {
 			st := f.groups.Stage(Spec{ID: "g", Queue: "default", Retention: time.Hour, MaxPending: time.Hour, OnConflict: policy})
 			for i := range n {
-				f.ok(st.Add(f.ctx, Member{Type: "echo", Queue: "default", Args: record.Wrap(fmt.Appendf(nil, "%d", i)), Digest: []byte("d"), Retention: time.Hour}))
+				f.ok(st.Add(f.ctx, Member{Profile: &Profile{Type: "echo", Queue: "default", Retention: time.Hour}, Args: record.Wrap(fmt.Appendf(nil, "%d", i)), Digest: []byte("d")}))
 			}
 			out, err := st.Commit(f.ctx, f.carrier)
 			f.ok(err)

@@ -36,12 +36,10 @@ type Range struct {
 
 // RangeMember is one member to run.
 type RangeMember struct {
-	Index     int
-	Type      string
-	Args      []byte // in an envelope
-	Options   []byte
-	Retention time.Duration
-	Reason    *record.Failure // its end was requested: do not run it
+	Index int
+	*Profile
+	Args   []byte          // in an envelope
+	Reason *record.Failure // its end was requested: do not run it
 }
 
 // Pull answers what a ticket's holder is to do.
@@ -123,7 +121,7 @@ func (s *Store) pull(ctx context.Context, worker string, t record.Ticket, nonce 
 			continue // it has ended, or travels alone
 		}
 		m := &seg.members[i-seg.start]
-		rg.Members = append(rg.Members, RangeMember{Index: i, Type: m.Type, Args: m.Args, Options: m.Options, Retention: m.Retention, Reason: reasons[i]})
+		rg.Members = append(rg.Members, RangeMember{Index: i, Profile: m.Profile, Args: m.Args, Reason: reasons[i]})
 	}
 	p.Range = rg
 	return p, false, nil

@@ -13,8 +13,8 @@ import (
 const pageRanges = 64
 
 // Ranges reads what was recorded after the settled range number after (0: from the beginning), in recording order: at most limit
-// ranges, 0 for the default, each as record.ReadRange takes it. Fewer may come, none where nothing more is recorded.
-func (s *Store) Ranges(ctx context.Context, gid string, after, limit int) ([][]byte, error) {
+// ranges, 0 for the default, each as record.ReadRange takes it. More is false where these are the last that are recorded so far.
+func (s *Store) Ranges(ctx context.Context, gid string, after, limit int) (blobs [][]byte, more bool, err error) {
 	if limit <= 0 {
 		limit = pageRanges
 	}
@@ -27,23 +27,23 @@ func (s *Store) Ranges(ctx context.Context, gid string, after, limit int) ([][]b
 	}
 	reply, err := get(ctx, s.conn, args...)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	list, _ := reply.([]any)
-	blobs := make([][]byte, 0, len(list))
+	blobs = make([][]byte, 0, len(list))
 	for _, v := range list {
 		blob, ok := v.(string)
 		if !ok {
-			break
+			return blobs, false, nil
 		}
 		blobs = append(blobs, []byte(blob))
 	}
-	return blobs, nil
+	return blobs, true, nil
 }
 
 // Page is Ranges, unpacked. last goes into the next call; nothing new leaves it as it was.
 func (s *Store) Page(ctx context.Context, gid string, after, limit int) (outs []record.Outcome, last int, err error) {
-	blobs, err := s.Ranges(ctx, gid, after, limit)
+	blobs, _, err := s.Ranges(ctx, gid, after, limit)
 	if err != nil {
 		return nil, after, err
 	}

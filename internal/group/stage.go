@@ -16,12 +16,13 @@ import (
 
 // Limits of the write-ahead.
 const (
-	StagingTTL = 60 * time.Second // what a producer that died while staging leaves behind lives so long
-	maxTickets = 32
-	bucketSize = 1000    // segments of one hash, as in members.lua
-	flushBytes = 1 << 20 // of arguments in one pipeline
-	bindLease  = 5 * time.Second
-	renewEvery = 10 * time.Second
+	StagingTTL    = 60 * time.Second // what a producer that died while staging leaves behind lives so long
+	maxTickets    = 32
+	bucketSize    = 1000    // segments of one hash, as in members.lua
+	flushBytes    = 1 << 20 // of arguments in one pipeline
+	stageSegments = 16      // in one script
+	bindLease     = 5 * time.Second
+	renewEvery    = 10 * time.Second
 )
 
 // Spec is what a group is, apart from its members.
@@ -45,91 +46,102 @@ type Stage struct {
 	spec    Spec
 	nonce   string
 	digest  hash.Hash
+	packer  *Packer // of what comes by Add
 	members int
 	inRange int // members that ranges carry
 	segs    int
-	buf     []Member
-	size    int
-	calls   []*conn.Call
-	pending int
+	blobs   [][]byte // the last of segs, which are not sent yet
+	pending int      // their bytes
+	flight  chan error
+	failed  error
 	renewed time.Time
 }
 
 // Stage begins a group.
 func (s *Store) Stage(spec Spec) *Stage {
-	return &Stage{store: s, spec: spec, nonce: uuid.NewString(), digest: sha256.New(), renewed: time.Now()}
+	return &Stage{store: s, spec: spec, nonce: uuid.NewString(), digest: sha256.New(), packer: NewPacker(spec.Queue, 0), renewed: time.Now()}
 }
 
 // Members returns how many have been added.
-func (st *Stage) Members() int { return st.members }
+func (st *Stage) Members() int { return st.members + st.packer.out.members }
 
-// Add stages one more member. It blocks when a pipeline is full and goes out.
+// Add stages one more member. It blocks when a pipeline is full and the one before it has not been answered.
 func (st *Stage) Add(ctx context.Context, m Member) error {
-	m.inRange = m.Link == "" && m.ID == "" && m.Queue == st.spec.Queue && m.Delay == 0 && m.At.IsZero() && m.Deadline.IsZero()
-	if m.inRange {
-		st.inRange++
+	st.packer.Add(&m)
+	if len(st.packer.out.segments) == 0 {
+		return nil
 	}
-	st.hash(&m)
-	if len(st.buf) == segmentMembers || len(st.buf) > 0 && st.size+len(m.Args) > segmentBytes {
-		if err := st.close(ctx); err != nil {
+	return st.Put(ctx, st.packer.take())
+}
+
+// Put stages members that a Packer has packed; they follow those staged before.
+func (st *Stage) Put(ctx context.Context, p *Packed) error {
+	st.digest.Write(p.digests)
+	st.members += p.members
+	st.inRange += p.inRange
+	for _, blob := range p.segments {
+		st.blobs = append(st.blobs, blob)
+		st.segs++
+		st.pending += len(blob)
+		if st.pending < flushBytes {
+			continue
+		}
+		if err := st.flush(ctx); err != nil {
 			return err
 		}
 	}
-	st.buf = append(st.buf, m)
-	st.size += len(m.Args)
-	st.members++
 	return nil
-}
-
-// hash takes in what makes the same ID mean the same group: types, arguments, links; options do not count.
-func (st *Stage) hash(m *Member) {
-	var b []byte
-	if m.Link != "" {
-		b = append(b, 'l')
-		if m.LinkSettled {
-			b[0] = 's'
-		}
-		b = appendBytes(b, []byte(m.Link))
-	} else {
-		b = appendBytes(appendBytes(append(b, 'c'), []byte(m.ID)), m.Digest)
-	}
-	st.digest.Write(b)
-}
-
-// close packs the open segment.
-func (st *Stage) close(ctx context.Context) error {
-	if len(st.buf) == 0 {
-		return nil
-	}
-	blob := packSegment(st.members-len(st.buf), st.buf)
-	st.calls = append(st.calls, conn.NewCall(stageScript, st.store.keys.PrefixOf(st.spec.ID),
-		st.nonce, st.segs/bucketSize, st.segs, blob, StagingTTL.Milliseconds()))
-	st.segs++
-	st.pending += len(blob)
-	st.buf, st.size = st.buf[:0], 0
-	if st.pending < flushBytes {
-		return nil
-	}
-	return st.flush(ctx)
 }
 
 func (st *Stage) bucket(b int) string { return st.store.keys.Args(st.spec.ID, st.nonce, b) }
 
 func (st *Stage) buckets() int { return (st.segs + bucketSize - 1) / bucketSize }
 
+// flush sends what is packed, apart, once what was sent before has been answered: so the members that come next are encoded
+// meanwhile, and no more than two pipelines are in memory.
 func (st *Stage) flush(ctx context.Context) error {
-	if len(st.calls) == 0 {
-		return nil
+	if err := st.land(ctx); err != nil || len(st.blobs) == 0 {
+		return err
+	}
+	var calls []*conn.Call
+	for first := st.segs - len(st.blobs); len(st.blobs) > 0; {
+		bucket := first / bucketSize
+		n := min(len(st.blobs), stageSegments, (bucket+1)*bucketSize-first)
+		args := make([]any, 0, 3+2*n)
+		args = append(args, st.nonce, bucket, StagingTTL.Milliseconds())
+		for i, blob := range st.blobs[:n] {
+			args = append(args, first+i, blob)
+		}
+		calls = append(calls, conn.NewCall(stageScript, st.store.keys.PrefixOf(st.spec.ID), args...))
+		st.blobs, first = st.blobs[n:], first+n
 	}
 	if time.Since(st.renewed) > renewEvery { // the full buckets; the others are renewed with each segment
 		st.renewed = time.Now()
 		for b := range st.buckets() {
-			st.calls = append(st.calls, conn.NewCommand("pexpire", st.bucket(b), StagingTTL.Milliseconds()))
+			calls = append(calls, conn.NewCommand("pexpire", st.bucket(b), StagingTTL.Milliseconds()))
 		}
 	}
-	calls := st.calls
-	st.calls, st.pending = nil, 0
-	return st.store.conn.All(ctx, calls...)
+	st.blobs, st.pending = nil, 0
+	flight := make(chan error, 1)
+	st.flight = flight
+	go func() { flight <- st.store.conn.All(ctx, calls...) }()
+	return nil
+}
+
+// land waits for what was sent, no longer than ctx.
+func (st *Stage) land(ctx context.Context) error {
+	if st.flight == nil {
+		return st.failed
+	}
+	select {
+	case err := <-st.flight:
+		if st.flight = nil; st.failed == nil {
+			st.failed = err
+		}
+		return st.failed
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // Committed is the answer to a commit.
@@ -142,11 +154,14 @@ type Committed struct {
 // Commit makes the group real in one step; its tickets are in the queue by then. Whatever keeps Redis from saying so leaves
 // either the whole group or staging that its time to live removes. With any status but New nothing of this stage is left.
 func (st *Stage) Commit(ctx context.Context, c *carrier.Carrier) (Committed, error) {
-	out := Committed{Members: st.members}
-	if err := st.close(ctx); err != nil {
+	out := Committed{Members: st.Members()}
+	if err := st.Put(ctx, st.packer.Flush()); err != nil {
 		return out, err
 	}
 	if err := st.flush(ctx); err != nil {
+		return out, err
+	}
+	if err := st.land(ctx); err != nil {
 		return out, err
 	}
 	early, err := st.early(ctx)
@@ -245,7 +260,7 @@ func (st *Stage) Rollback(ctx context.Context) {
 	if st.buckets() == 0 {
 		return
 	}
-	st.calls = nil
+	_ = st.land(ctx) // or it would write behind the removal; it ends with the context that it was sent with
 	args := []any{"unlink"}
 	for b := range st.buckets() {
 		args = append(args, st.bucket(b))

@@ -100,6 +100,9 @@ const Plain Envelope = 0
 // Wrap puts the codec's bytes into an envelope.
 func Wrap(b []byte) []byte { return append([]byte{byte(Plain)}, b...) }
 
+// AppendWrapped is Wrap behind what is in dst.
+func AppendWrapped(dst, b []byte) []byte { return append(append(dst, byte(Plain)), b...) }
+
 // Unwrap returns the codec's bytes and false if the envelope is of a newer kind.
 func Unwrap(b []byte) ([]byte, bool) {
 	if len(b) == 0 || b[0] != byte(Plain) {

@@ -21,7 +21,7 @@ var ticket = record.Delivery{Ticket: &record.Ticket{Group: "g", Nonce: "s", Numb
 // gather puts n members of a type into f.
 func (f *fakeFleet) gather(n int, typ string) {
 	for i := range n {
-		f.members = append(f.members, group.RangeMember{Index: i, Type: typ, Args: record.Wrap([]byte("1"))})
+		f.members = append(f.members, group.RangeMember{Index: i, Profile: &group.Profile{Type: typ}, Args: record.Wrap([]byte("1"))})
 	}
 }
 

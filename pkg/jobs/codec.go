@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -16,33 +17,74 @@ const maxDepth = 1000
 // encodeJSON encodes arguments and results. JSON that is given as such, json.RawMessage and Value, stays as it is, byte for
 // byte: encoding/json would compact and escape it.
 func encodeJSON(v any) ([]byte, error) {
+	return appendEncoded(nil, v)
+}
+
+// jsonEncoder is an encoder with its buffer, to be used again.
+type jsonEncoder struct {
+	buf bytes.Buffer
+	enc *json.Encoder
+}
+
+// mostKept is how large a buffer may be that is kept.
+const mostKept = 64 << 10
+
+var jsonEncoders = sync.Pool{New: func() any {
+	e := &jsonEncoder{}
+	e.enc = json.NewEncoder(&e.buf)
+	e.enc.SetEscapeHTML(false)
+	return e
+}}
+
+// appendEncoded is encodeJSON behind what is in b.
+func appendEncoded(b []byte, v any) ([]byte, error) {
+	if raw, ok, err := givenJSON(v); ok || err != nil {
+		return append(b, raw...), err
+	}
+	e := jsonEncoders.Get().(*jsonEncoder) //nolint:forcetypeassert // ours
+	e.buf.Reset()
+	if err := e.enc.Encode(v); err != nil {
+		return b, err // the encoder may keep the error, and is left
+	}
+	data := bytes.TrimSuffix(e.buf.Bytes(), []byte("\n"))
+	b = append(b, data...)
+	err := checkDepth(data)
+	if e.buf.Cap() <= mostKept {
+		jsonEncoders.Put(e)
+	}
+	return b, err
+}
+
+// givenJSON returns the bytes of what is JSON already, if v is.
+func givenJSON(v any) (b []byte, is bool, err error) {
 	switch raw := v.(type) {
 	case json.RawMessage:
-		if raw == nil {
-			return []byte("null"), nil
-		}
-		return checkedJSON(raw)
+		return rawMessageJSON(raw)
 	case *json.RawMessage:
-		if raw == nil || *raw == nil {
-			return []byte("null"), nil
+		if raw == nil {
+			return null, true, nil
 		}
-		return checkedJSON(*raw)
+		return rawMessageJSON(*raw)
 	case Value:
-		return rawValue(raw)
+		b, err = rawValue(raw)
+		return b, true, err
 	case *Value:
 		if raw == nil {
-			return []byte("null"), nil
+			return null, true, nil
 		}
-		return rawValue(*raw)
+		b, err = rawValue(*raw)
+		return b, true, err
 	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
+	return nil, false, nil
+}
+
+var null = []byte("null")
+
+func rawMessageJSON(raw json.RawMessage) ([]byte, bool, error) {
+	if raw == nil {
+		return null, true, nil
 	}
-	b := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
-	return b, checkDepth(b)
+	return raw, true, checkJSON(raw)
 }
 
 func rawValue(v Value) ([]byte, error) {
@@ -50,38 +92,39 @@ func rawValue(v Value) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return checkedJSON(b)
+	return b, checkJSON(b)
 }
 
-// checkedJSON returns a copy of b, which the caller may change later, if it is JSON.
-func checkedJSON(b []byte) ([]byte, error) {
+// checkJSON refuses what is not JSON.
+func checkJSON(b []byte) error {
 	if err := checkDepth(b); err != nil {
-		return nil, err
+		return err
 	}
-	var raw json.RawMessage
-	if err := json.Unmarshal(b, &raw); err != nil {
+	if !json.Valid(b) {
+		var raw json.RawMessage
+		err := json.Unmarshal(b, &raw)
 		if at, ok := errors.AsType[*json.SyntaxError](err); ok {
-			return nil, fmt.Errorf("not valid JSON at byte %d: %w", at.Offset, err)
+			return fmt.Errorf("not valid JSON at byte %d: %w", at.Offset, err)
 		}
-		return nil, fmt.Errorf("not valid JSON: %w", err)
+		return fmt.Errorf("not valid JSON: %w", err)
 	}
 	if !utf8.Valid(b) {
-		return nil, errors.New("not valid JSON: not UTF-8")
+		return errors.New("not valid JSON: not UTF-8")
 	}
-	return bytes.Clone(b), nil
+	return nil
 }
 
 // decodeJSON is the reverse of encodeJSON: what wants the JSON itself gets all its bytes.
 func decodeJSON(data []byte, v any) error {
 	switch into := v.(type) {
 	case *json.RawMessage:
-		if _, err := checkedJSON(data); err != nil {
+		if err := checkJSON(data); err != nil {
 			return err
 		}
 		*into = bytes.Clone(data)
 		return nil
 	case *Value:
-		if _, err := checkedJSON(data); err != nil {
+		if err := checkJSON(data); err != nil {
 			return err
 		}
 		return into.UnmarshalJSON(data)
@@ -112,22 +155,26 @@ func checkDepth(b []byte) error {
 }
 
 // encodeArgs encodes the arguments of a call, at most limit bytes.
-func encodeArgs(v any, limit int) ([]byte, *RejectedError) {
-	b, err := encodeJSON(v)
+func encodeArgs(v any, limit int) ([]byte, *RejectedError) { return appendArgs(nil, v, limit) }
+
+// appendArgs is encodeArgs behind what is in b.
+func appendArgs(b []byte, v any, limit int) ([]byte, *RejectedError) {
+	before := len(b)
+	b, err := appendEncoded(b, v)
 	if err != nil {
 		return nil, rejected("args", err.Error())
 	}
-	if len(b) > limit {
-		return nil, rejected("args", fmt.Sprintf("%d bytes, at most %d", len(b), limit))
+	if n := len(b) - before; n > limit {
+		return nil, rejected("args", fmt.Sprintf("%d bytes, at most %d", n, limit))
 	}
 	return b, nil
 }
 
 // digest is what tells whether a creation with a known ID asks for the same: of type and arguments, as they are encoded.
 func digest(typ string, args []byte) []byte {
-	h := sha256.New()
-	h.Write([]byte(typ))
-	h.Write([]byte{0})
-	h.Write(args)
-	return h.Sum(nil)[:16]
+	sum := sha256.Sum256(append(append(append(make([]byte, 0, len(typ)+1+len(args)), typ...), 0), args...))
+	return sum[:digestSize]
 }
+
+// digestSize is how much of the hash is kept.
+const digestSize = 16

@@ -14,6 +14,8 @@ import (
 // each place. Of none: a group that has succeeded already. ID and OnConflict are as with CreateTask: the group with that ID
 // is the same one if its calls are the same.
 //
+// Arguments are encoded on several goroutines at a time.
+//
 // With Delay or At no member starts earlier; Deadline holds for the group. The other options are defaults of all calls.
 //
 // Every error but ErrIndeterminate means: nothing was stored.
@@ -25,26 +27,18 @@ func Gather[R any, M Member[R]](ctx context.Context, c *Client, members []M, opt
 	if len(members) > names.MaxMembers {
 		return nil, g.refuse(between("members", len(members), 0, names.MaxMembers))
 	}
-	parts := make([]part, len(members))
-	for i, m := range members {
-		var r *RejectedError
-		if parts[i], r = partOf(m); r == nil {
-			r = g.check(&parts[i])
-		}
-		if r != nil {
-			return nil, g.refuse(r.at(i))
-		}
-		if i&1023 == 0 && ctx.Err() != nil {
-			return nil, g.failed(context.Cause(ctx))
-		}
+	if err := g.gather(ctx, len(members), partsOf(members)); err != nil {
+		return nil, err
 	}
-	return gathered[R](ctx, g, func(yield func(part, error) bool) {
-		for _, p := range parts {
-			if !yield(p, nil) {
-				return
-			}
-		}
-	})
+	return GroupByID[R](g.c, g.id), nil
+}
+
+// partsOf returns what takes the type off a member. Calls stay where they are.
+func partsOf[R any, M Member[R]](members []M) func(i int) (part, *RejectedError) {
+	if calls, ok := any(members).([]Call[R]); ok {
+		return func(i int) (part, *RejectedError) { return part{call: &calls[i].callSpec}, nil }
+	}
+	return func(i int) (part, *RejectedError) { return partOf(members[i]) }
 }
 
 // GatherSeq is Gather over a sequence of any length in bounded memory. No member starts before the sequence has ended; where
@@ -101,11 +95,10 @@ type part struct {
 }
 
 func gathered[R any](ctx context.Context, g *gathering, parts iter.Seq2[part, error]) (*Group[R], error) {
-	id, err := g.run(ctx, parts)
-	if err != nil {
+	if err := g.stream(ctx, parts); err != nil {
 		return nil, err
 	}
-	return GroupByID[R](g.c, id), nil
+	return GroupByID[R](g.c, g.id), nil
 }
 
 // partOf takes the type off a member. Nil members and handles that were refused when they were made are refused here.

@@ -1,15 +1,14 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"iter"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/gatherq/gatherq/internal/conn"
-	"github.com/gatherq/gatherq/internal/core"
 	"github.com/gatherq/gatherq/internal/group"
 	"github.com/gatherq/gatherq/internal/names"
 	"github.com/gatherq/gatherq/internal/record"
@@ -31,6 +30,7 @@ type gathering struct {
 	opts []GatherOption
 	of   settings // the group's
 
+	maker maker
 	early []group.Member // members before the stage was opened
 	count int
 
@@ -49,6 +49,7 @@ func newGathering(c *Client, opts []GatherOption) (*gathering, error) {
 		return nil, err
 	}
 	g := &gathering{c: c, opts: opts, of: newSettings(c.cfg.Retention)}
+	g.maker.g = g
 	r := g.of.gather(opts)
 	if r == nil {
 		r = checkKind(g.of.id, taskPrefix)
@@ -67,46 +68,72 @@ func (g *gathering) refuse(r *RejectedError) error {
 	return r
 }
 
-// check refuses what is wrong with a member, without keeping what it made of it.
-func (g *gathering) check(p *part) *RejectedError {
-	_, r := g.member(p)
-	return r
+// stream stages members as they come, and commits.
+func (g *gathering) stream(ctx context.Context, parts iter.Seq2[part, error]) error {
+	return g.run(ctx, func() error {
+		for p, err := range parts {
+			if err == nil {
+				err = g.add(ctx, &p)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return g.open(ctx, nil)
+	})
 }
 
-// member makes what is staged of a part.
-func (g *gathering) member(p *part) (group.Member, *RejectedError) {
-	if p.ref != nil {
-		if theirs := p.ref.Engine(); theirs != g.c.engine && theirs.Keys().Namespace() != g.c.cfg.Namespace {
-			return group.Member{}, rejected("member", p.ref.ID()+" is of another namespace")
+// gather encodes all members before it stages the first, so that what is wrong with one of them is said before anything is stored.
+func (g *gathering) gather(ctx context.Context, n int, at func(i int) (part, *RejectedError)) error {
+	return g.run(ctx, func() error {
+		first, r := g.first(n, at)
+		if r != nil {
+			return r
 		}
-		if id := p.ref.ID(); id == g.id || strings.HasPrefix(id, g.id+":") {
-			return group.Member{}, rejected("member", id+" is the group itself, or of it")
+		all := &packing{g: g, n: n, at: at, queue: g.spec(first).Queue, keep: packKept}
+		if err := all.run(ctx); err != nil {
+			return err
 		}
-		return group.Member{Link: p.ref.ID(), LinkSettled: p.ref.Kind() == core.Settled}, nil
+		for i := range all.named {
+			if err := g.own(ctx, &all.named[i].member, all.named[i].at); err != nil {
+				return err
+			}
+		}
+		if err := g.known(ctx); err != nil {
+			return err
+		}
+		if err := g.open(ctx, first); err != nil {
+			return err
+		}
+		return all.each(ctx, func(p *group.Packed) error {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return g.stage.Put(ctx, p)
+		})
+	})
+}
+
+// first returns the first call's profile, nil if there are no calls.
+func (g *gathering) first(n int, at func(i int) (part, *RejectedError)) (*group.Profile, *RejectedError) {
+	for i := range n {
+		p, r := at(i)
+		if r == nil && p.call == nil {
+			continue
+		}
+		var plan *plan
+		if r == nil {
+			plan, r = g.maker.plan(p.call)
+		}
+		if r != nil {
+			return nil, r.at(i)
+		}
+		return plan.profile, nil
 	}
-	s, r := p.call.resolve(g.c.cfg.Retention, g.opts)
-	if r != nil {
-		return group.Member{}, r
-	}
-	if r := checkKind(s.id, groupPrefix); r != nil {
-		return group.Member{}, r
-	}
-	if s.id != "" && s.id == g.id {
-		return group.Member{}, rejected("id", s.id+" is the group's own")
-	}
-	args, r := encodeArgs(p.call.args, g.c.cfg.MaxArgs)
-	if r != nil {
-		return group.Member{}, r
-	}
-	return group.Member{
-		Type: p.call.typ, Queue: s.queue, Args: record.Wrap(args), Digest: digest(p.call.typ, args), Options: s.task.Encode(),
-		Delay: s.delay, At: s.at, Deadline: s.deadline, Retention: s.retention, MaxPending: s.maxPending,
-		ID: s.id, OnConflict: s.onConflict(),
-	}, nil
+	return nil, nil
 }
 
 // run stages all members and commits. When it does not commit, nothing of the group remains.
-func (g *gathering) run(ctx context.Context, parts iter.Seq2[part, error]) (id string, err error) {
+func (g *gathering) run(ctx context.Context, stage func() error) (err error) {
 	committed := false
 	defer func() { // also when the caller's sequence panics
 		g.mu.Lock()
@@ -120,34 +147,26 @@ func (g *gathering) run(ctx context.Context, parts iter.Seq2[part, error]) (id s
 			g.rollback(ctx)
 		}
 	}()
-	for p, err := range parts {
-		if err == nil {
-			err = g.add(ctx, &p)
-		}
-		if err != nil {
-			return "", g.failed(err)
-		}
-	}
-	if err := g.open(ctx, group.Member{}); err != nil {
-		return "", g.failed(err)
+	if err := stage(); err != nil {
+		return g.failed(err)
 	}
 	if err := g.known(ctx); err != nil {
-		return "", g.failed(err)
+		return g.failed(err)
 	}
 	done, err := g.commit(ctx)
 	if err != nil {
 		if lost, ok := errors.AsType[*conn.Error](err); !done.Stored || !ok || !lost.Doubt {
-			return "", g.failed(err)
+			return g.failed(err)
 		}
 		committed = true // perhaps: what was staged may be the group's by now
-		return "", unanswered(g.id, err)
+		return unanswered(g.id, err)
 	}
 	if err := conflict(g.id, done.Status); err != nil {
-		return "", err
+		return err
 	}
 	committed = true
 	g.c.gathered.Add(1)
-	return g.id, nil
+	return nil
 }
 
 // failed is the error of a gather that has not come to its commit: whatever Redis did not answer, there is no group.
@@ -172,12 +191,12 @@ func (g *gathering) add(ctx context.Context, p *part) error {
 	if g.count&63 == 0 && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	m, r := g.member(p)
+	m, r := g.maker.member(p)
 	if r != nil {
 		return r
 	}
 	if m.ID != "" {
-		if err := g.own(ctx, &m); err != nil {
+		if err := g.own(ctx, &m, g.count); err != nil {
 			return err
 		}
 	}
@@ -187,7 +206,7 @@ func (g *gathering) add(ctx context.Context, p *part) error {
 			g.early = append(g.early, m)
 			return nil
 		}
-		if err := g.open(ctx, m); err != nil {
+		if err := g.open(ctx, m.Profile); err != nil {
 			return err
 		}
 	}
@@ -208,7 +227,7 @@ func (g *gathering) commit(ctx context.Context) (group.Committed, error) {
 
 // own notes a call with an ID of its own. It becomes a task of that ID after the commit, so what is there under this ID must be
 // known before.
-func (g *gathering) own(ctx context.Context, m *group.Member) error {
+func (g *gathering) own(ctx context.Context, m *group.Member, at int) error {
 	if before, ok := g.ids[m.ID]; ok {
 		if before != string(m.Digest) {
 			return conflict(m.ID, record.ConflictArgs)
@@ -219,8 +238,8 @@ func (g *gathering) own(ctx context.Context, m *group.Member) error {
 		g.ids = map[string]string{}
 	}
 	g.ids[m.ID] = string(m.Digest)
-	g.asked = append(g.asked, record.NewTask{ID: m.ID, Digest: m.Digest, OnConflict: m.OnConflict})
-	g.places = append(g.places, g.count)
+	g.asked = append(g.asked, record.NewTask{ID: m.ID, Digest: bytes.Clone(m.Digest), OnConflict: m.OnConflict})
+	g.places = append(g.places, at)
 	if len(g.asked) < createBatch {
 		return nil
 	}
@@ -246,8 +265,8 @@ func (g *gathering) known(ctx context.Context) error {
 }
 
 // open begins the staging, if it has not begun, with what the first call has in common with most others: members of another
-// queue travel alone.
-func (g *gathering) open(ctx context.Context, first group.Member) error {
+// queue travel alone. First is its profile, nil where there are no calls.
+func (g *gathering) open(ctx context.Context, first *group.Profile) error {
 	if g.stage != nil {
 		return nil
 	}
@@ -255,16 +274,9 @@ func (g *gathering) open(ctx context.Context, first group.Member) error {
 	if err := disagreement(g.c.engine.Agrees(ctx)); err != nil {
 		return err
 	}
-	spec := group.Spec{
-		ID: g.id, Generated: g.of.id == "", Queue: g.of.queue, Options: g.of.task.Encode(), Retention: g.of.retention, MaxPending: g.of.maxPending,
-		Delay: g.of.delay, At: g.of.at, Deadline: g.of.deadline, OnConflict: g.of.onConflict(),
-	}
-	if first.Type != "" {
-		spec.Queue, spec.Options, spec.MaxPending = first.Queue, first.Options, first.MaxPending
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.stage = g.c.engine.Groups().Stage(spec)
+	g.stage = g.c.engine.Groups().Stage(g.spec(first))
 	g.renewal = time.AfterFunc(renewEvery, func() { g.renew(ctx) })
 	for _, m := range g.early {
 		if err := g.stage.Add(ctx, m); err != nil {
@@ -273,6 +285,18 @@ func (g *gathering) open(ctx context.Context, first group.Member) error {
 	}
 	g.early = nil
 	return nil
+}
+
+// spec is the group whose first call has that profile.
+func (g *gathering) spec(first *group.Profile) group.Spec {
+	spec := group.Spec{
+		ID: g.id, Generated: g.of.id == "", Queue: g.of.queue, Options: g.of.task.Encode(), Retention: g.of.retention, MaxPending: g.of.maxPending,
+		Delay: g.of.delay, At: g.of.at, Deadline: g.of.deadline, OnConflict: g.of.onConflict(),
+	}
+	if first != nil {
+		spec.Queue, spec.Options, spec.MaxPending = first.Queue, first.Options, first.MaxPending
+	}
+	return spec
 }
 
 // renew keeps the staging alive while the source of the members takes its time.
