@@ -1,8 +1,6 @@
 package integration
 
 import (
-	"net/url"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -72,6 +70,3 @@ func roundTrip(t *testing.T, c *jobs.Client) {
 		t.Fatal(err)
 	}
 }
-
-var _ = url.Parse
-var _ = os.Getenv

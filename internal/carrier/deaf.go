@@ -58,6 +58,9 @@ func nod(c net.Conn) {
 	}
 }
 
+// longestWord bounds what readCommand takes: names of channels are short.
+const longestWord = 1 << 12
+
 // readCommand reads a command as go-redis writes it: an array of strings, at least one.
 func readCommand(r *bufio.Reader) (words []string, err error) {
 	count := func(mark byte) (int, error) {
@@ -68,7 +71,11 @@ func readCommand(r *bufio.Reader) (words []string, err error) {
 		if line[0] != mark {
 			return 0, fmt.Errorf("%q instead of %q", line[0], mark)
 		}
-		return strconv.Atoi(strings.TrimSpace(line[1:]))
+		n, err := strconv.Atoi(strings.TrimSpace(line[1:]))
+		if err == nil && (n < 0 || n > longestWord) {
+			err = fmt.Errorf("%d is out of bounds", n)
+		}
+		return n, err
 	}
 	n, err := count('*')
 	if err != nil {
@@ -79,11 +86,11 @@ func readCommand(r *bufio.Reader) (words []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		word := make([]byte, max(size, 0)+len("\r\n"))
+		word := make([]byte, size+len("\r\n"))
 		if _, err := io.ReadFull(r, word); err != nil {
 			return nil, err
 		}
-		words = append(words, string(word[:max(size, 0)]))
+		words = append(words, string(word[:size]))
 	}
 	return words, nil
 }

@@ -58,15 +58,15 @@ type gate struct {
 	parked     atomic.Bool  // perhaps blocked on the bells
 	waitings   atomic.Int64 // names of its waitings used up, see heard
 	recognised atomic.Bool  // a dequeue, ever
+	failures   atomic.Int64 // dequeues in a row that failed
 
 	// Of the processor:
-	asks     map[string]ask // the last dequeue of each queue
-	empty    int            // dequeues in a row that got nothing
-	failures int            // dequeues in a row that failed
-	burst    int            // messages to ask for at a time
-	ready    []*once        // messages that asynq has not asked for yet
-	knows    bool           // Redis seems to know parkScript
-	rung     bool           // the last answer came by a ring
+	asks    map[string]ask // the last dequeue of each queue
+	empty   int            // dequeues in a row that got nothing
+	burst   int            // messages to ask for at a time
+	ready   []*once        // messages that asynq has not asked for yet
+	knows   bool           // Redis seems to know parkScript
+	drained bool           // the last answer says that there is nothing more: it came by a ring, or parking ended without one
 
 	mu    sync.Mutex
 	given map[string]int // by message ID: slots that belong to a handler which has not started
@@ -229,9 +229,8 @@ func (g *gate) dequeue(ctx context.Context, queue string, a ask) *redis.Cmd {
 	g.asks[queue] = a
 	known := len(g.asks) == len(g.names)
 	var cmd *once
-	if g.rung && known {
-		// A ring is for one delivery, which came: nothing is likely to be left, and parking looks for itself.
-		cmd = g.park(ctx)
+	if g.drained && known {
+		cmd = g.park(ctx) // which looks for itself
 	} else if cmd = g.ask(ctx, a); errors.Is(cmd.Err(), redis.Nil) {
 		if g.empty++; g.empty >= len(g.names) && known {
 			g.empty = 0
@@ -239,7 +238,8 @@ func (g *gate) dequeue(ctx context.Context, queue string, a ask) *redis.Cmd {
 		}
 	}
 	if cmd != nil && cmd.Err() == nil {
-		g.empty, g.failures = 0, 0
+		g.empty = 0
+		g.failures.Store(0)
 		g.setAside(cmd.Val())
 		return cmd.Cmd
 	}
@@ -248,12 +248,11 @@ func (g *gate) dequeue(ctx context.Context, queue string, a ask) *redis.Cmd {
 	case cmd == nil:
 		return nothing()
 	case errors.Is(cmd.Err(), redis.Nil):
-		g.failures = 0
+		g.failures.Store(0)
 	case redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT"): // asynq asks again, with the text
 	default:
-		g.empty = 0
-		g.failures++
-		g.pause(firstPause + rand.N(min(firstPause<<min(g.failures, 10), lastPause)))
+		g.empty, g.drained = 0, false
+		g.pause(firstPause + rand.N(min(firstPause<<min(g.failures.Add(1), 10), lastPause)))
 	}
 	return cmd.Cmd
 }

@@ -48,6 +48,11 @@ func (s *Server) Look() Look {
 // counts is how long a name among the parked counts once it is told.
 func (g *gate) counts() time.Duration { return g.wait + parkedSlack }
 
+// NoLook is what to look for where there is no server yet: nothing.
+func (c *Carrier) NoLook() Look {
+	return Look{Keys: []string{c.keys.Bell("~")}, Step: 1, Args: []any{"", 1, 1}}
+}
+
 func asynqPrefix(name string) string { return "asynq:{" + name + "}:" }
 
 // waiting is the name of the gate's present waiting among the parked.

@@ -102,6 +102,7 @@ func (g *gate) listen(ctx context.Context, d time.Duration, tell bool) (rang str
 		}
 		// Registered first, then looked: what comes later rings.
 		if q, err := g.pending(ctx); q != "" || err != nil {
+			g.drained = false
 			return q, failed(ctx, err)
 		}
 		if err := g.exec(ctx, blpop); err != nil {
@@ -133,7 +134,7 @@ func (g *gate) listen(ctx context.Context, d time.Duration, tell bool) (rang str
 
 // heard is the queue that a bell rang for, by the answer of BLPOP.
 func (g *gate) heard(answer any) string {
-	g.rung = false
+	g.drained = true // a ring is for one delivery
 	reply, ok := answer.([]any)
 	if !ok || len(reply) != 2 {
 		return ""
@@ -142,6 +143,7 @@ func (g *gate) heard(answer any) string {
 	if bell == g.own {
 		place, _ := reply[1].(string)
 		if n, err := strconv.Atoi(place); err == nil && n >= 1 && n <= len(g.queues) {
+			g.drained = false // for nobody knows how many
 			return g.queues[n-1]
 		}
 		return g.own
@@ -149,7 +151,6 @@ func (g *gate) heard(answer any) string {
 	// The ring may have taken another waiting off the list than ours; then ours stands for that worker's, and the next one needs
 	// a name of its own. Else there would be one name for two that wait.
 	g.waitings.Add(1)
-	g.rung = true
 	for _, q := range g.queues {
 		if bell == g.keys.Bell(q) {
 			return q

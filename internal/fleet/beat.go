@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,14 +10,25 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatherq/gatherq/internal/carrier"
 	"github.com/gatherq/gatherq/internal/conn"
 	"github.com/gatherq/gatherq/internal/keys"
+	"github.com/gatherq/gatherq/internal/record"
 )
 
+//go:embed lua/beat.lua
+var beatSrc string
+
+var beatScript = conn.NewForeignScript("fleet.beat", carrier.LookLua+errandsSrc+beatSrc)
+
 const (
-	beatEvery = time.Second
+	// beatEvery is less than a second, so that there is a beat in each second; what the beat looks for waits no longer than that.
+	beatEvery = 900 * time.Millisecond
 	beatLife  = time.Minute // of what a beat writes, after the last one
 	beatCalm  = 5 * time.Second
 	beatLong  = 10 // beats between those that renew the life, the list of workers and the clock
@@ -37,7 +49,11 @@ type BeatConfig struct {
 	Types  []string       // that it has handlers for
 	Status func() Status
 	// Ask asks the records about what the worker holds, and passes their answers on.
-	Ask   func(ctx context.Context) error
+	Ask func(ctx context.Context) error
+	// Look says what to look for on behalf of the carrier's server.
+	Look func() carrier.Look
+	// Told hears what each beat says that the fleet needs. It must not block.
+	Told  func(Errands)
 	Clock *Clock
 	Calm  bool // nobody else is there to hear it: it only has to keep its own key
 	Log   *slog.Logger
@@ -46,10 +62,12 @@ type BeatConfig struct {
 // Beat writes each second that a worker lives: a counter that only grows, and what others want to know of it. The fields are
 // n (counter), host, pid, queues (JSON, with weights), types (a JSON list), slots, running, draining (0|1).
 type Beat struct {
-	cfg   BeatConfig
-	fixed []any
-	n     int64 // beats so far
-	long  int64 // the beat that renews the rest
+	cfg     BeatConfig
+	cluster bool
+	fixed   []any
+	n       int64 // beats so far
+	long    int64 // the beat that renews the rest
+	last    atomic.Pointer[Errands]
 }
 
 // NewBeat returns a beat that Run starts.
@@ -61,55 +79,71 @@ func NewBeat(cfg BeatConfig) *Beat {
 	slices.Sort(cfg.Types)
 	queues, _ := json.Marshal(cfg.Queues) //nolint:errchkjson // strings and numbers
 	types, _ := json.Marshal(cfg.Types)   //nolint:errchkjson // strings
-	return &Beat{cfg: cfg, fixed: []any{"host", host, "pid", os.Getpid(), "queues", queues, "types", types}}
+	_, cluster := cfg.Conn.Redis().(*redis.ClusterClient)
+	return &Beat{cfg: cfg, cluster: cluster, fixed: []any{"host", host, "pid", os.Getpid(), "queues", queues, "types", types}}
+}
+
+// Errands returns what the last beat said that the fleet needs.
+func (b *Beat) Errands() Errands {
+	if e := b.last.Load(); e != nil {
+		return *e
+	}
+	return Errands{}
+}
+
+func (b *Beat) every() time.Duration {
+	if b.cfg.Calm {
+		return beatCalm
+	}
+	return beatEvery
 }
 
 // Once beats now: it makes the worker known, and its clock. The error is that Redis did not answer.
 func (b *Beat) Once(ctx context.Context) error {
 	s := b.cfg.Status()
-	key := b.cfg.Keys.Worker(b.cfg.ID)
 	b.n++
-	long := b.n >= b.long
+	long := 0
+	if b.n >= b.long {
+		long = 1
+	}
 	draining := 0
 	if s.Draining {
 		draining = 1
 	}
-	args := []any{"hset", key, "n", b.n, "slots", s.Slots, "running", s.Running, "draining", draining}
-	var calls []*conn.Call
-	if long {
-		now := b.cfg.Clock.Now()
-		calls = append(calls, conn.NewCommand("time"), conn.NewCommand(append(args, b.fixed...)...),
-			conn.NewCommand("pexpire", key, beatLife.Milliseconds()),
-			// Who was killed could not take itself off the list.
-			conn.NewCommand("zremrangebyscore", b.cfg.Keys.Workers(), "-inf", "("+strconv.FormatInt(now.Add(-beatLife).UnixMilli(), 10)),
-			conn.NewCommand("zadd", b.cfg.Keys.Workers(), now.UnixMilli(), b.cfg.ID))
-	} else {
-		calls = append(calls, conn.NewCommand(args...))
+	look := b.cfg.Look()
+	names, args := errandsCall(b.cfg.Keys, b.cluster, look, b.every())
+	args = append(args, b.cfg.ID, beatLife.Milliseconds(), long, "n", b.n, "slots", s.Slots, "running", s.Running, "draining", draining)
+	if long == 1 {
+		args = append(args, b.fixed...)
+	}
+	call := &conn.Call{
+		Script: beatScript,
+		Keys:   append([]string{b.cfg.Keys.Worker(b.cfg.ID), b.cfg.Keys.Workers(), b.cfg.Keys.Lead()}, names...),
+		Args:   args,
 	}
 	sent := time.Now()
-	if err := b.cfg.Conn.Do(ctx, calls...); err != nil {
-		return err
+	if err := b.cfg.Conn.All(ctx, call); err != nil {
+		return fmt.Errorf("beat: %w", err)
 	}
-	for _, c := range calls {
-		if c.Err != nil {
-			return fmt.Errorf("beat: %w", c.Err)
-		}
+	r := record.NewReply(call.Reply, nil)
+	now := time.Unix(r.Int(), r.Int()*1000)
+	e, err := readErrands(r.List(), now, look.Queues)
+	if err != nil {
+		return fmt.Errorf("beat: %w", err)
 	}
-	if !long {
-		return nil
+	b.cfg.Clock.learn(sent, time.Now(), now)
+	b.last.Store(&e)
+	b.cfg.Told(e)
+	if long == 1 {
+		b.long = b.n + beatLong
 	}
-	b.long = b.n + beatLong
-	return b.cfg.Clock.take(sent, calls[0])
+	return nil
 }
 
 // Run beats until ctx ends, and then takes the worker off the list.
 func (b *Beat) Run(ctx context.Context) {
 	defer b.leave()
-	every := beatEvery
-	if b.cfg.Calm {
-		every = beatCalm
-	}
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(b.every())
 	defer tick.Stop()
 	for {
 		select {
@@ -134,7 +168,12 @@ func (b *Beat) Run(ctx context.Context) {
 func (b *Beat) leave() {
 	ctx, stop := context.WithTimeout(context.Background(), beatEvery)
 	defer stop()
-	err := b.cfg.Conn.Do(ctx, conn.NewCommand("del", b.cfg.Keys.Worker(b.cfg.ID)), conn.NewCommand("zrem", b.cfg.Keys.Workers(), b.cfg.ID))
+	calls := []*conn.Call{conn.NewCommand("del", b.cfg.Keys.Worker(b.cfg.ID)), conn.NewCommand("zrem", b.cfg.Keys.Workers(), b.cfg.ID)}
+	if b.Errands().Leads {
+		// It may have passed on meanwhile: then whoever has it gets it back with the next beat.
+		calls = append(calls, conn.NewCommand("del", b.cfg.Keys.Lead()))
+	}
+	err := b.cfg.Conn.All(ctx, calls...)
 	if err != nil {
 		b.cfg.Log.Warn("the worker could not be taken off the list; it fades by itself", "worker", b.cfg.ID, "err", err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatherq/gatherq/internal/carrier"
 	"github.com/gatherq/gatherq/internal/conn"
 	"github.com/gatherq/gatherq/internal/embedded"
 	"github.com/gatherq/gatherq/internal/keys"
@@ -31,6 +32,11 @@ func start(t *testing.T) (*redis.Client, *conn.Conn) {
 	return rdb, conn.New(rdb, slog.New(slog.DiscardHandler))
 }
 
+// noLook is that of a worker without a server.
+func noLook() carrier.Look {
+	return carrier.Look{Keys: []string{"bell"}, Step: 1, Args: []any{"", 1, 1}}
+}
+
 func TestDecision01_ABeatIsACounter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rdb, c := start(t)
@@ -40,6 +46,7 @@ func TestDecision01_ABeatIsACounter(t *testing.T) {
 			Conn: c, Keys: k, ID: "w1", Queues: map[string]int{"low": 1, "default": 3}, Types: []string{"echo", "a.b"}, Clock: clock, Log: slog.New(slog.DiscardHandler),
 			Status: func() Status { return Status{Slots: 8, Running: 3} },
 			Ask:    func(context.Context) error { asked++; return nil },
+			Look:   noLook, Told: func(Errands) {},
 		})
 		if err := b.Once(t.Context()); err != nil {
 			t.Fatal(err)
@@ -78,7 +85,7 @@ func TestDecision01_ABeatIsACounter(t *testing.T) {
 		}
 		stop()
 		<-ended
-		if n := rdb.Exists(t.Context(), k.Worker("w1"), k.Workers()).Val(); n != 0 {
+		if n := rdb.Exists(t.Context(), k.Worker("w1"), k.Workers(), k.Lead()).Val(); n != 0 {
 			t.Errorf("%d keys are left after a clean end", n)
 		}
 	})
@@ -92,6 +99,7 @@ func TestTheKilledFadeFromTheList(t *testing.T) {
 			return NewBeat(BeatConfig{
 				Conn: c, Keys: k, ID: id, Clock: &Clock{}, Log: slog.New(slog.DiscardHandler),
 				Status: func() Status { return Status{} }, Ask: func(context.Context) error { return nil },
+				Look: noLook, Told: func(Errands) {},
 			})
 		}
 		for _, id := range []string{"killed", "lives"} {

@@ -50,17 +50,22 @@ func (c *Clock) take(sent time.Time, call *conn.Call) error {
 		return call.Err
 	}
 	now := time.Now()
-	half := now.Sub(sent) / 2
 	there, err := redisTime(call.Reply)
 	if err != nil {
 		return err
 	}
+	c.learn(sent, now, there)
+	return nil
+}
+
+// learn takes in that Redis' clock said there between sent and now.
+func (c *Clock) learn(sent, now, there time.Time) {
+	half := now.Sub(sent) / 2
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.read.IsZero() || half <= c.doubt || now.Sub(c.read) > clockAge {
 		c.ahead, c.doubt, c.read = there.Sub(sent.Add(half)), half, now
 	}
-	return nil
 }
 
 func redisTime(reply any) (time.Time, error) {

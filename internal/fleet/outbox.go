@@ -13,7 +13,8 @@ type OutboxConfig struct {
 	// Deliver tells what waits in a shard's outbox; Late only what is at least so old.
 	Deliver func(ctx context.Context, shard int) error
 	Late    func(ctx context.Context, shard int, age time.Duration) error
-	Calm    bool // as in PromoterConfig
+	Errands func() Errands // what the last beat said
+	Calm    bool           // as in PromoterConfig
 	Log     *slog.Logger
 }
 
@@ -44,7 +45,8 @@ func NewOutbox(cfg OutboxConfig) *Outbox {
 	return o
 }
 
-// Run looks for entries whose deliverer is gone, one shard after the other, until ctx ends.
+// Run looks for entries whose deliverer is gone, one shard after the other, until ctx ends: while this worker leads, and where
+// there are entries at all.
 func (o *Outbox) Run(ctx context.Context) {
 	n := max(o.cfg.Shards, 1)
 	every := max(outboxEvery/time.Duration(n), outboxRetry)
@@ -58,6 +60,10 @@ func (o *Outbox) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		e := o.cfg.Errands()
+		if !e.Leads || shard < len(e.Shards) && !e.Shards[shard].Outbox {
+			continue
 		}
 		if err := o.cfg.Late(ctx, shard, outboxLate); err != nil && ctx.Err() == nil {
 			o.cfg.Log.Warn("could not look for late entries of an outbox", "shard", shard, "err", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -54,24 +55,38 @@ func TestOutboxTriesAgain(t *testing.T) {
 }
 
 func TestOutboxLooksForWhatIsLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		looks := make([]int, 4)
-		o := NewOutbox(OutboxConfig{Shards: 4, Log: slog.New(slog.DiscardHandler), Late: func(_ context.Context, shard int, age time.Duration) error {
-			looks[shard]++
-			if age != outboxLate {
-				t.Errorf("age %s", age)
-			}
-			return nil
-		}})
-		ctx, stop := context.WithCancel(t.Context())
-		go o.Run(ctx)
-		time.Sleep(40*time.Second + time.Millisecond)
-		stop()
-		synctest.Wait()
-		for shard, n := range looks {
-			if n != 10 {
-				t.Errorf("shard %d was looked at %d times in 40 s, want 10", shard, n)
-			}
-		}
-	})
+	seen := []ShardErrands{{Outbox: true}, {}, {Outbox: true}, {}}
+	for _, tt := range []struct {
+		name    string
+		errands Errands
+		want    []int // looks in 40 s
+	}{
+		{"who leads, where the beats see entries", Errands{Leads: true, Shards: seen}, []int{10, 0, 10, 0}},
+		{"who leads, where the beats see no shards", Errands{Leads: true}, []int{10, 10, 10, 10}},
+		{"another one", Errands{Shards: seen}, []int{0, 0, 0, 0}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				looks := make([]int, 4)
+				o := NewOutbox(OutboxConfig{
+					Shards: 4, Log: slog.New(slog.DiscardHandler), Errands: func() Errands { return tt.errands },
+					Late: func(_ context.Context, shard int, age time.Duration) error {
+						looks[shard]++
+						if age != outboxLate {
+							t.Errorf("age %s", age)
+						}
+						return nil
+					},
+				})
+				ctx, stop := context.WithCancel(t.Context())
+				go o.Run(ctx)
+				time.Sleep(40*time.Second + time.Millisecond)
+				stop()
+				synctest.Wait()
+				if !slices.Equal(looks, tt.want) {
+					t.Errorf("looks into the shards in 40 s: %v, want %v", looks, tt.want)
+				}
+			})
+		})
+	}
 }

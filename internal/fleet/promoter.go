@@ -10,11 +10,12 @@ import (
 )
 
 const (
-	dueLimit   = 100              // pieces of open work a look takes at most
-	dueEvery   = time.Second      // at least, of one shard; more shards are spread over more time
-	dueSoonest = time.Millisecond // between two looks that found nothing
-	dueRate    = 4                // looks a second without a reason, in all shards together
-	calm       = 30               // times as long between looks where nothing can be missed
+	dueLimit   = 100                    // pieces of open work a look takes at most
+	dueEvery   = time.Second            // at least, of one shard; more shards are spread over more time
+	dueSoonest = time.Millisecond       // between two looks that found nothing
+	dueRate    = 4                      // looks a second without a reason, in all shards together
+	overdue    = 150 * time.Millisecond // by which work is late when another than who leads looks
+	calm       = 30                     // times as long between looks where nothing can be missed
 )
 
 // PromoterConfig is what a Promoter works with. All fields are needed.
@@ -26,27 +27,30 @@ type PromoterConfig struct {
 	Sweep    func(ctx context.Context, group string) error
 	Outbox   *Outbox
 	Clock    *Clock
+	Seen     bool // the beats see the shards: nobody has to look without a reason
 	Calm     bool // nothing can be missed: what looks for it may be slow (conn.Conn.Private)
 	Log      *slog.Logger
 }
 
 // Promoter moves open work whose time has come: it enqueues what was delayed, waits out a backoff or was never enqueued, ends
-// what is overdue, and helps groups that need somebody. It looks when the earliest is due, as far as it was told, and in
-// any case from time to time. Never early: what is due is decided by Redis' clock, in a script.
+// what is overdue, and helps groups that need somebody. Whoever leads looks when the earliest is due, the others only when that is
+// long over. Never early: what is due is decided by Redis' clock, in a script.
 type Promoter struct {
 	cfg  PromoterConfig
 	wake chan struct{}
 
-	mu   sync.Mutex
-	next []time.Time // local; when to look into each shard
+	mu    sync.Mutex
+	leads bool
+	next  []time.Time // local; when to look into each shard; zero: not without a reason
 }
 
 // NewPromoter returns a promoter that Run starts.
 func NewPromoter(cfg PromoterConfig) *Promoter {
 	p := &Promoter{cfg: cfg, wake: make(chan struct{}, 1), next: make([]time.Time, max(cfg.Shards, 1))}
-	now := time.Now()
-	for i := range p.next {
-		p.next[i] = now
+	if !cfg.Seen {
+		for i := range p.next {
+			p.next[i] = time.Now()
+		}
 	}
 	return p
 }
@@ -55,14 +59,41 @@ func NewPromoter(cfg PromoterConfig) *Promoter {
 func (p *Promoter) Wake(at time.Time) {
 	local := time.Now().Add(p.cfg.Clock.Until(at))
 	p.mu.Lock()
-	sooner := false
-	for i := range p.next {
-		if local.Before(p.next[i]) {
-			p.next[i], sooner = local, true
+	defer p.mu.Unlock()
+	if p.leads {
+		for shard := range p.next {
+			p.sooner(shard, local)
 		}
 	}
-	p.mu.Unlock()
-	if sooner {
+}
+
+// Missed says that messages may not have been heard.
+func (p *Promoter) Missed() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leads {
+		for shard := range p.next {
+			p.sooner(shard, time.Now())
+		}
+	}
+}
+
+// Told takes in what a beat says.
+func (p *Promoter) Told(e Errands) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leads = e.Leads
+	for shard, s := range e.Shards {
+		if !s.Next.IsZero() && shard < len(p.next) && (e.Leads || e.Now.Sub(s.Next) > overdue) {
+			p.sooner(shard, time.Now().Add(s.Next.Sub(e.Now)))
+		}
+	}
+}
+
+// sooner makes the next look into a shard come not later than that. The lock is held.
+func (p *Promoter) sooner(shard int, at time.Time) {
+	if next := p.next[shard]; next.IsZero() || at.Before(next) {
+		p.next[shard] = at
 		select {
 		case p.wake <- struct{}{}:
 		default:
@@ -106,24 +137,31 @@ func (p *Promoter) ripe() (shards []int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, at := range p.next {
-		if !at.After(now) {
-			shards = append(shards, i)
+		if at.IsZero() || at.After(now) {
+			continue
+		}
+		p.next[i] = time.Time{}
+		if !p.cfg.Seen {
 			p.next[i] = now.Add(p.every())
+		}
+		if p.cfg.Seen || p.leads {
+			shards = append(shards, i)
 		}
 	}
 	return shards
 }
 
+// pause is how long there is nothing to look for, unless something comes.
 func (p *Promoter) pause() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	soonest := p.next[0]
-	for _, at := range p.next[1:] {
-		if at.Before(soonest) {
-			soonest = at
+	pause := time.Hour
+	for _, at := range p.next {
+		if !at.IsZero() {
+			pause = min(pause, time.Until(at))
 		}
 	}
-	return max(time.Until(soonest), 0)
+	return max(pause, 0)
 }
 
 // look does what is due in a shard. What may take long (groups) goes on apart, in busy.
@@ -148,14 +186,11 @@ func (p *Promoter) look(ctx context.Context, shard int, busy *sync.WaitGroup) {
 		if d.Next == 0 && len(d.HandOvers)+len(d.Groups) >= dueLimit {
 			continue
 		}
-		if d.Next >= 0 {
-			at := time.Now().Add(max(d.Next, dueSoonest))
-			p.mu.Lock()
-			if at.Before(p.next[shard]) {
-				p.next[shard] = at
-			}
-			p.mu.Unlock()
+		p.mu.Lock()
+		if d.Next >= 0 && p.leads {
+			p.sooner(shard, time.Now().Add(max(d.Next, dueSoonest)))
 		}
+		p.mu.Unlock()
 		return
 	}
 }

@@ -43,20 +43,46 @@ func (s *shard) look(_ context.Context, _, limit int) (record.Due, error) {
 	return d, nil
 }
 
-func newPromoter(s *shard, shards int) *Promoter {
+func newPromoter(s *shard, shards int, seen bool) *Promoter {
 	return NewPromoter(PromoterConfig{
-		Shards: shards, Due: s.look, Clock: &Clock{}, Log: slog.New(slog.DiscardHandler),
+		Shards: shards, Due: s.look, Clock: &Clock{}, Seen: seen, Log: slog.New(slog.DiscardHandler),
 		HandOver: func(context.Context, []record.HandOver) error { return nil },
 		Outbox:   NewOutbox(OutboxConfig{}),
 	})
 }
 
+// beat tells a promoter what a beat would.
+func (s *shard) beat(p *Promoter, leads bool) {
+	s.mu.Lock()
+	e := Errands{Leads: leads, Now: time.Now(), Shards: make([]ShardErrands, 1)}
+	if len(s.due) > 0 {
+		e.Shards[0].Next = slices.MinFunc(s.due, time.Time.Compare)
+	}
+	s.mu.Unlock()
+	p.Told(e)
+}
+
+// beats tells it so with each beat until ctx ends.
+func (s *shard) beats(ctx context.Context, p *Promoter, leads bool) {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for s.beat(p, leads); ; s.beat(p, leads) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 func TestDecision42_DueWorkIsTakenInTimeAndNeverEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shard{}
-		p := newPromoter(s, 1)
+		p := newPromoter(s, 1, true)
 		ctx, stop := context.WithCancel(t.Context())
 		go p.Run(ctx)
+		go s.beats(ctx, p, true)
+		synctest.Wait()
 		begin := time.Now()
 		for i := range 100 {
 			time.Sleep(3 * time.Millisecond)
@@ -83,11 +109,59 @@ func TestDecision42_DueWorkIsTakenInTimeAndNeverEarly(t *testing.T) {
 	})
 }
 
+// One of many workers looks, at the time; where it does not, another one does with its next beat.
+func TestOneLooksForAll(t *testing.T) {
+	for _, dead := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			const workers = 50
+			s := &shard{}
+			ctx, stop := context.WithCancel(t.Context())
+			var promoters []*Promoter
+			for i := range workers {
+				p := newPromoter(s, 1, true)
+				promoters = append(promoters, p)
+				p.Told(Errands{Leads: i == 0, Now: time.Now()})
+				if i == 0 && dead {
+					continue
+				}
+				go p.Run(ctx)
+				go func() {
+					time.Sleep(time.Duration(i) * beatEvery / workers)
+					s.beats(ctx, p, i == 0)
+				}()
+			}
+			time.Sleep(10 * time.Second)
+			at := time.Now().Add(300 * time.Millisecond)
+			s.mu.Lock()
+			s.due = []time.Time{at}
+			s.mu.Unlock()
+			for _, p := range promoters {
+				p.Wake(at)
+			}
+			time.Sleep(10 * time.Second)
+			stop()
+			synctest.Wait()
+			limit, looks := 5*time.Millisecond, 2
+			if dead {
+				limit, looks = overdue+2*beatEvery/workers, 3
+			}
+			if len(s.taken) != 1 || s.taken[0] < 0 || s.taken[0] > limit {
+				t.Errorf("leader dead: %v: taken %v late, want once and at most %v", dead, s.taken, limit)
+			}
+			if s.looks > looks {
+				t.Errorf("leader dead: %v: %d looks of %d workers", dead, s.looks, workers)
+			}
+		})
+	}
+}
+
 func TestDueWorkIsTakenWithoutAMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shard{}
 		ctx, stop := context.WithCancel(t.Context())
-		go newPromoter(s, 1).Run(ctx)
+		p := newPromoter(s, 1, true)
+		go p.Run(ctx)
+		go s.beats(ctx, p, true)
 		synctest.Wait()
 		s.mu.Lock()
 		s.due = append(s.due, time.Now().Add(10*time.Millisecond))
@@ -95,25 +169,39 @@ func TestDueWorkIsTakenWithoutAMessage(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		stop()
 		synctest.Wait()
-		if len(s.taken) != 1 || s.taken[0] > dueEvery {
-			t.Errorf("taken %v, want within %s", s.taken, dueEvery)
+		if len(s.taken) != 1 || s.taken[0] > beatEvery {
+			t.Errorf("taken %v, want within %s", s.taken, beatEvery)
 		}
 	})
 }
 
+// Where beats see the shards nobody looks without a reason. In a cluster, where they do not, who leads looks from time to time.
 func TestIdlePromoterIsCheap(t *testing.T) {
 	for _, shards := range []int{1, 64} {
-		synctest.Test(t, func(t *testing.T) {
-			s := &shard{}
-			ctx, stop := context.WithCancel(t.Context())
-			go newPromoter(s, shards).Run(ctx)
-			time.Sleep(100 * time.Second)
-			stop()
-			synctest.Wait()
-			if perSecond := float64(s.looks-shards) / 100; perSecond > dueRate {
-				t.Errorf("%.1f looks a second into %d shards", perSecond, shards)
+		for _, seen := range []bool{true, false} {
+			for _, leads := range []bool{true, false} {
+				synctest.Test(t, func(t *testing.T) {
+					s := &shard{}
+					ctx, stop := context.WithCancel(t.Context())
+					p := newPromoter(s, shards, seen)
+					p.Told(Errands{Leads: leads, Now: time.Now()})
+					go p.Run(ctx)
+					time.Sleep(100 * time.Second)
+					stop()
+					synctest.Wait()
+					most := 0.0
+					if leads && !seen {
+						most = dueRate
+						if s.looks < 5*shards {
+							t.Errorf("%d looks into %d shards in 100 s", s.looks, shards)
+						}
+					}
+					if perSecond := float64(max(s.looks-shards, 0)) / 100; perSecond > most || most == 0 && s.looks > 0 {
+						t.Errorf("seen %v, leads %v: %d looks in 100 s into %d shards", seen, leads, s.looks, shards)
+					}
+				})
 			}
-		})
+		}
 	}
 }
 
@@ -121,7 +209,9 @@ func TestMoreThanOneLookTakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shard{due: slices.Repeat([]time.Time{time.Now()}, 1234)}
 		ctx, stop := context.WithCancel(t.Context())
-		go newPromoter(s, 1).Run(ctx)
+		p := newPromoter(s, 1, true)
+		go p.Run(ctx)
+		s.beat(p, true)
 		time.Sleep(10 * time.Millisecond)
 		stop()
 		synctest.Wait()
@@ -133,19 +223,20 @@ func TestMoreThanOneLookTakes(t *testing.T) {
 
 func TestPromoterOutlivesFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &shard{fail: true}
+		s := &shard{fail: true, due: []time.Time{time.Now()}}
 		ctx, stop := context.WithCancel(t.Context())
-		p := newPromoter(s, 1)
+		p := newPromoter(s, 1, true)
 		go p.Run(ctx)
+		go s.beats(ctx, p, true)
 		time.Sleep(10 * time.Second)
 		s.mu.Lock()
 		looks := s.looks
-		s.fail, s.due = false, []time.Time{time.Now()}
+		s.fail = false
 		s.mu.Unlock()
 		time.Sleep(2 * time.Second)
 		stop()
 		synctest.Wait()
-		if looks > 12 || len(s.taken) != 1 {
+		if looks < 2 || looks > 13 || len(s.taken) != 1 {
 			t.Errorf("%d looks in 10 s of failures, %d taken after", looks, len(s.taken))
 		}
 	})
@@ -180,6 +271,7 @@ func TestGroupsAreHelped(t *testing.T) {
 		})
 		ctx, stop := context.WithCancel(t.Context())
 		go p.Run(ctx)
+		p.Told(Errands{Leads: true, Now: time.Now()})
 		time.Sleep(time.Second)
 		stop()
 		synctest.Wait()

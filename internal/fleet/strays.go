@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -11,9 +12,10 @@ import (
 type StraysConfig struct {
 	Queues []string
 	// Look puts back what the answer of a lost dequeue named and is older than age, and removes what nobody waits for.
-	Look func(ctx context.Context, queue string, age time.Duration) (back, removed int, err error)
-	Calm bool // as in PromoterConfig
-	Log  *slog.Logger
+	Look    func(ctx context.Context, queue string, age time.Duration) (back, removed int, err error)
+	Errands func() Errands // what the last beat said
+	Calm    bool           // as in PromoterConfig
+	Log     *slog.Logger
 }
 
 // Strays looks after deliveries that the carrier handed out and that never arrived: a dequeue whose answer is lost is not
@@ -28,22 +30,29 @@ const (
 // NewStrays returns a Strays that Run starts.
 func NewStrays(cfg StraysConfig) *Strays { return &Strays{cfg: cfg} }
 
-// Run looks into the queues in turn until ctx ends.
+// Run looks into the queues until ctx ends: into those of which the beats say that something went astray, or all where they see
+// no queues.
 func (s *Strays) Run(ctx context.Context) {
-	every := strayEvery
+	every, pace := strayEvery, time.Second
 	if s.cfg.Calm {
-		every *= calm
+		every, pace = every*calm, every*calm
 	}
+	last := make(map[string]time.Time, len(s.cfg.Queues))
 	for {
 		// not all workers of a fleet at the same moment
-		timer := time.NewTimer(every/2 + rand.N(every))
+		timer := time.NewTimer(pace/2 + rand.N(pace))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		case <-timer.C:
 		}
+		e := s.cfg.Errands()
 		for _, q := range s.cfg.Queues {
+			if len(e.Shards) > 0 && !slices.Contains(e.Strays, q) || time.Since(last[q]) < every {
+				continue
+			}
+			last[q] = time.Now()
 			back, removed, err := s.cfg.Look(ctx, q, strayAge)
 			switch {
 			case ctx.Err() != nil:

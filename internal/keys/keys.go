@@ -108,6 +108,9 @@ func (s Space) Workers() string { return "gq:{" + s.ns + "}:workers" }
 // Worker returns the hash that a worker's beat writes.
 func (s Space) Worker(id string) string { return "gq:{" + s.ns + "}:w:" + id }
 
+// Lead returns the key that names the worker which does what has to be done once.
+func (s Space) Lead() string { return "gq:{" + s.ns + "}:lead" }
+
 // Bell returns the list on which idle workers wait for work in a queue.
 func (s Space) Bell(queue string) string { return "gq:{" + s.ns + "}:bell:" + queue }
 

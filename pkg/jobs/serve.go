@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -53,7 +54,7 @@ type service struct {
 	id     string
 	clock  *fleet.Clock
 	exec   *worker.Worker
-	server *carrier.Server
+	server atomic.Pointer[carrier.Server]
 }
 
 func (s *service) run(ctx context.Context) error {
@@ -62,12 +63,15 @@ func (s *service) run(ctx context.Context) error {
 		return unstored("", err)
 	}
 	calm := e.Conn().Private()
+	_, cluster := e.Conn().Redis().(*redis.ClusterClient)
+	var beat *fleet.Beat
+	errands := func() fleet.Errands { return beat.Errands() }
 	outbox := fleet.NewOutbox(fleet.OutboxConfig{
 		Shards: e.Keys().Shards(), Deliver: e.Groups().DeliverOutbox, Late: e.Groups().DeliverLate,
-		Calm: calm, Log: e.Log(),
+		Errands: errands, Calm: calm, Log: e.Log(),
 	})
 	promoter := fleet.NewPromoter(fleet.PromoterConfig{
-		Shards: e.Keys().Shards(), Due: e.Records().Due, Clock: s.clock, Outbox: outbox, Calm: calm, Log: e.Log(),
+		Shards: e.Keys().Shards(), Due: e.Records().Due, Clock: s.clock, Outbox: outbox, Seen: !cluster, Calm: calm, Log: e.Log(),
 		HandOver: func(ctx context.Context, hs []record.HandOver) error {
 			return e.Carrier().HandOver(ctx, e.Records(), hs)
 		},
@@ -87,8 +91,9 @@ func (s *service) run(ctx context.Context) error {
 		Outbox: func(id string) { outbox.Kick(e.Keys().Shard(id)) },
 		Now:    s.clock.Now, Log: e.Log(),
 	})
-	beat := fleet.NewBeat(fleet.BeatConfig{
+	beat = fleet.NewBeat(fleet.BeatConfig{
 		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Clock: s.clock, Calm: calm, Log: e.Log(), Ask: s.exec.Ask,
+		Look: s.look, Told: promoter.Told,
 		Queues: w.cfg.Queues, Types: slices.Collect(maps.Keys(w.handlers)),
 		Status: func() fleet.Status {
 			st := s.exec.Stats()
@@ -96,7 +101,7 @@ func (s *service) run(ctx context.Context) error {
 		},
 	})
 	strays := fleet.NewStrays(fleet.StraysConfig{
-		Queues: slices.Collect(maps.Keys(w.cfg.Queues)), Calm: calm, Log: e.Log(),
+		Queues: slices.Collect(maps.Keys(w.cfg.Queues)), Errands: errands, Calm: calm, Log: e.Log(),
 		Look: func(ctx context.Context, queue string, age time.Duration) (int, int, error) {
 			return e.Carrier().Strays(ctx, queue, age, e.Records().Unclaimed)
 		},
@@ -133,7 +138,7 @@ func (s *service) serve(ctx context.Context) error {
 	}
 	started := make(chan struct{})
 	server, err := s.engine.Carrier().Serve(carrier.ServeConfig{
-		Queues: w.cfg.Queues, Strict: w.cfg.Strict, Slots: w.slots.Gate(), Log: s.engine.Log(),
+		Queues: w.cfg.Queues, Strict: w.cfg.Strict, Slots: w.slots.Gate(), Tended: true, Log: s.engine.Log(),
 		Handle: func(queue string, payload []byte) error {
 			<-started // deliveries may come before Serve has returned
 			return s.exec.Deliver(queue, payload)
@@ -143,7 +148,7 @@ func (s *service) serve(ctx context.Context) error {
 		plain()
 		return fmt.Errorf("worker: %w", err)
 	}
-	s.server = server
+	s.server.Store(server)
 	close(started)
 	w.mu.Lock()
 	w.exec = s.exec
@@ -173,39 +178,52 @@ func (s *service) serve(ctx context.Context) error {
 	return err
 }
 
+// look is what a beat looks for on behalf of the server, once there is one.
+func (s *service) look() carrier.Look {
+	if server := s.server.Load(); server != nil {
+		return server.Look()
+	}
+	return s.engine.Carrier().NoLook()
+}
+
 // listen hears what is for this worker (ends of its tasks) and what is for all (when something is due). Both are hints: beats and
 // the promoter look for themselves.
 func (s *service) listen(ctx context.Context, promoter *fleet.Promoter) {
 	inbox, due := s.engine.Keys().Inbox(s.id), s.engine.Keys().Due()
 	sub := s.engine.Conn().Redis().Subscribe(ctx, inbox, due)
 	defer func() { _ = sub.Close() }() // the connection is gone in any case
-	messages := sub.Channel(redis.WithChannelHealthCheckInterval(healthCheck))
+	events := sub.ChannelWithSubscriptions(redis.WithChannelHealthCheckInterval(healthCheck))
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case m, ok := <-messages:
+		case e, ok := <-events:
 			if !ok {
 				return
 			}
-			if m.Channel == due {
-				if ms, err := strconv.ParseInt(m.Payload, 10, 64); err == nil {
-					promoter.Wake(time.UnixMilli(ms))
+			switch e := e.(type) {
+			case *redis.Subscription: // at first, or again
+				promoter.Missed()
+			case *redis.Message:
+				if e.Channel == due {
+					if ms, err := strconv.ParseInt(e.Payload, 10, 64); err == nil {
+						promoter.Wake(time.UnixMilli(ms))
+					}
+					continue
 				}
-				continue
+				n, err := record.ParseNotice([]byte(e.Payload))
+				if err != nil {
+					s.engine.Log().Debug("a message that is no notice", "err", err)
+					continue
+				}
+				s.exec.Notice(n)
 			}
-			n, err := record.ParseNotice([]byte(m.Payload))
-			if err != nil {
-				s.engine.Log().Debug("a message that is no notice", "err", err)
-				continue
-			}
-			s.exec.Notice(n)
 		}
 	}
 }
 
-// healthCheck is how long the subscription may be silent before it is tried.
-const healthCheck = 5 * time.Second
+// healthCheck is how long the subscription may be silent before it is tried. What it missed, the beats have told meanwhile.
+const healthCheck = 30 * time.Second
 
 // hands are the carrier as the executor sees it.
 type hands struct{ s *service }
@@ -219,5 +237,5 @@ func (h hands) HandBack(ctx context.Context, one record.HandOver) error {
 }
 
 func (h hands) Waiting(ctx context.Context, queue string) (bool, error) {
-	return h.s.server.Waiting(ctx, queue)
+	return h.s.server.Load().Waiting(ctx, queue)
 }
