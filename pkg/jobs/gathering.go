@@ -73,7 +73,7 @@ func (g *gathering) check(p *part) *RejectedError {
 	return r
 }
 
-// member makes what is staged of a part.
+// member makes what is staged of a part; its arguments still lack their envelope.
 func (g *gathering) member(p *part) (group.Member, *RejectedError) {
 	if p.ref != nil {
 		if theirs := p.ref.Engine(); theirs != g.c.engine && theirs.Keys().Namespace() != g.c.cfg.Namespace {
@@ -99,7 +99,7 @@ func (g *gathering) member(p *part) (group.Member, *RejectedError) {
 		return group.Member{}, r
 	}
 	return group.Member{
-		Type: p.call.typ, Queue: s.queue, Args: record.Wrap(args), Digest: digest(p.call.typ, args), Options: s.task.Encode(),
+		Type: p.call.typ, Queue: s.queue, Args: args, Digest: digest(p.call.typ, args), Options: s.task.Encode(),
 		Delay: s.delay, At: s.at, Deadline: s.deadline, Retention: s.retention, MaxPending: s.maxPending,
 		ID: s.id, OnConflict: s.onConflict(),
 	}, nil
@@ -175,6 +175,9 @@ func (g *gathering) add(ctx context.Context, p *part) error {
 	m, r := g.member(p)
 	if r != nil {
 		return r
+	}
+	if m.Link == "" {
+		m.Args = record.Wrap(m.Args)
 	}
 	if m.ID != "" {
 		if err := g.own(ctx, &m); err != nil {
