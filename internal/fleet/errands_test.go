@@ -139,7 +139,7 @@ func TestDecision41_TheBeatLooksForForeignWork(t *testing.T) {
 			rdb := s.Client(t)
 			k, link := keys.New("ns", 1), conn.New(rdb, slog.New(slog.DiscardHandler))
 			got := make(chan string, 1)
-			server, err := carrier.New(link, k).Serve(carrier.ServeConfig{
+			server, err := carrier.New(link, k, func(string) carrier.Crew { return carrier.Crew{} }).Serve(carrier.ServeConfig{
 				Queues: queues, Tended: true, Slots: free{}, Log: slog.New(slog.DiscardHandler),
 				Handle: func(queue string, _ []byte) error { got <- queue; return nil },
 			})
@@ -183,6 +183,7 @@ func TestDecision41_TheBeatLooksForForeignWork(t *testing.T) {
 type free struct{}
 
 func (free) Acquire(context.Context) error { return nil }
+func (free) TryAcquire() bool              { return true }
 func (free) Release()                      {}
 
 func TestStraysAreLookedForWhereTheBeatSeesThem(t *testing.T) {

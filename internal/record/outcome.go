@@ -89,24 +89,3 @@ type Outcome struct {
 	Index int    // of a member
 	Order int    // of a member: place in the recording order, from 1
 }
-
-// Envelope is what stands before every stored argument and value: one byte that says how the rest is encoded. Only Plain exists; a
-// reader refuses what it does not know.
-type Envelope byte
-
-// Plain is the codec's own bytes (JSON), not compressed, not sealed.
-const Plain Envelope = 0
-
-// Wrap puts the codec's bytes into an envelope.
-func Wrap(b []byte) []byte { return append([]byte{byte(Plain)}, b...) }
-
-// AppendWrapped is Wrap behind what is in dst.
-func AppendWrapped(dst, b []byte) []byte { return append(append(dst, byte(Plain)), b...) }
-
-// Unwrap returns the codec's bytes and false if the envelope is of a newer kind.
-func Unwrap(b []byte) ([]byte, bool) {
-	if len(b) == 0 || b[0] != byte(Plain) {
-		return nil, false
-	}
-	return b[1:], true
-}

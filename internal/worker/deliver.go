@@ -133,18 +133,18 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 		w.cfg.Log.Debug("delivery dropped", "task_id", c.ID, "queue", queue, "why", c.Status)
 		return false
 	}
-	handler, args, ok := w.lookup(c.Type, c.Args)
+	handler, ok := w.lookup(c.Type, c.Args)
 	if !ok {
 		w.wg.Go(func() { w.unknown(c) })
 		return false
 	}
 	r := &run{
-		w: w, number: c.Number, options: w.options(c.Options), handler: handler,
+		w: w, number: c.Number, options: w.options(c.Options), handler: handler, args: c.Args,
 		cancelled: c.Cancelled, reason: c.Reason,
 		finish: w.finishTask,
 		job: Job{
 			ID: c.ID, Type: c.Type, Queue: c.Queue, Attempt: c.Attempt, Delivery: c.Number, Crashes: c.Crashes,
-			Group: c.Group, Index: c.Index, QueuedAt: c.QueuedAt, Deadline: c.Deadline, Args: args,
+			Group: c.Group, Index: c.Index, QueuedAt: c.QueuedAt, Deadline: c.Deadline,
 		},
 	}
 	w.wg.Add(1) // until the record knows how it ended
@@ -155,15 +155,10 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 	return true
 }
 
-// lookup returns the handler of a type and the arguments out of their envelope; false if this worker lacks the type, or is
-// older than the envelope.
-func (w *Worker) lookup(typ string, args []byte) (Handler, []byte, bool) {
+// lookup returns the handler of a type; false if this worker lacks the type, or is older than the envelope of the arguments.
+func (w *Worker) lookup(typ string, args []byte) (Handler, bool) {
 	h, ok := w.cfg.Handlers[typ]
-	if !ok {
-		return nil, nil, false
-	}
-	args, ok = record.Unwrap(args)
-	return h, args, ok
+	return h, ok && record.Knows(args)
 }
 
 // finishTask tells the record how a task's run ended.

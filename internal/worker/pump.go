@@ -184,7 +184,7 @@ func (p *pump) take(o *openRange) {
 	var ready []member
 	for i := range o.r.Members {
 		m := &o.r.Members[i]
-		_, _, known := w.lookup(m.Type, m.Args)
+		_, known := w.lookup(m.Type, m.Args)
 		switch {
 		case m.Reason != nil:
 			o.end(record.Outcome{

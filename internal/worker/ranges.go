@@ -40,7 +40,7 @@ func (w *Worker) openRange(r *group.Range) *openRange {
 
 // start returns the run of a member that the worker has a handler for.
 func (o *openRange) start(m *group.RangeMember) *run {
-	handler, args, _ := o.w.lookup(m.Type, m.Args)
+	handler, _ := o.w.lookup(m.Type, m.Args)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	reason := o.stopped
@@ -49,10 +49,10 @@ func (o *openRange) start(m *group.RangeMember) *run {
 	}
 	return &run{
 		cancelled: reason != nil, reason: reason, fenced: o.fenced, of: o,
-		w: o.w, number: o.r.Number, options: o.w.options(m.Options), handler: handler, finish: o.finishMember,
+		w: o.w, number: o.r.Number, options: o.w.options(m.Options), handler: handler, args: m.Args, finish: o.finishMember,
 		job: Job{
 			ID: keys.Member(o.r.Group, m.Index), Type: m.Type, Queue: o.r.Queue, Attempt: 1, Delivery: o.r.Number,
-			Group: o.r.Group, Index: m.Index, QueuedAt: o.r.QueuedAt, Deadline: o.r.Deadline, Args: args,
+			Group: o.r.Group, Index: m.Index, QueuedAt: o.r.QueuedAt, Deadline: o.r.Deadline,
 		},
 	}
 }

@@ -38,6 +38,7 @@ type run struct {
 	number  int64
 	options record.Options
 	handler Handler
+	args    []byte              // in their envelope
 	finish  func(verdict, *run) // tells the record; must not block
 
 	ctx     context.Context //nolint:containedctx // the handler's own: it begins and ends with the run
@@ -76,8 +77,18 @@ func (r *run) exec() {
 		}
 		r.end(res)
 	}()
-	res = r.handler(r.ctx, r.job)
+	res = r.call()
 	normal = true
+}
+
+// call runs the handler with its arguments out of their envelope. Large ones are in memory twice only while it runs.
+func (r *run) call() Result {
+	j := r.job
+	var err error
+	if j.Args, err = record.Unwrap(r.args); err != nil {
+		return Result{Permanent: true, Failure: &record.Failure{Kind: kindBadArgs, Message: "the arguments cannot be read: " + err.Error()}}
+	}
+	return r.handler(r.ctx, j)
 }
 
 // begin arms the timers and enters the run into the worker's list; false if the run is over before it began.

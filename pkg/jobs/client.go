@@ -12,12 +12,13 @@ import (
 
 	"github.com/gatherq/gatherq/internal/core"
 	"github.com/gatherq/gatherq/internal/names"
+	"github.com/gatherq/gatherq/internal/record"
 )
 
 // Bounds and defaults of a client's config.
 const (
 	defaultMaxBytes = 256 << 10
-	maxBytes        = 1 << 20
+	maxBytes        = record.MaxValue
 	defaultPatience = 60 * time.Second
 )
 

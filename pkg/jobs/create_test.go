@@ -38,7 +38,7 @@ func TestCreateTask(t *testing.T) {
 		if err != nil || got[0].Status != record.Claimed || got[0].Type != "sum" {
 			t.Fatalf("%+v %v", got, err)
 		}
-		if b, ok := record.Unwrap(got[0].Args); !ok || string(b) != ` [1, 2] ` {
+		if b, err := record.Unwrap(got[0].Args); err != nil || string(b) != ` [1, 2] ` {
 			t.Errorf("arguments %q", b)
 		}
 		if o, err := record.DecodeOptions(got[0].Options); err != nil || o.Retries != 2 {

@@ -91,23 +91,15 @@ func decode(f *core.Fate, target any) error {
 			return decodeList(f, slice)
 		}
 	}
-	data, ok := record.Unwrap(f.Raw.Leaf)
-	if f.Raw.IsList {
-		var err error
-		if data, err = appendJSON(nil, f); err != nil {
-			return err
-		}
-	} else if !ok {
-		return undecodable(f, newerValue)
+	data, err := jsonOf(f)
+	if err != nil {
+		return err
 	}
 	if err := decodeJSON(data, target); err != nil {
 		return undecodable(f, fmt.Sprintf("as %T: %v", target, err))
 	}
 	return nil
 }
-
-// newerValue is why a value does not decode whose envelope this version does not know.
-const newerValue = "the value is of a newer version of gatherq"
 
 // isOutcome reports whether t is an Outcome of any type.
 func isOutcome(t reflect.Type) bool { return reflect.PointerTo(t).Implements(filler) }

@@ -53,17 +53,14 @@ func (v *Value) UnmarshalJSON(data []byte) error {
 
 // jsonFate is the fate of a task that has succeeded with data.
 func jsonFate(data []byte) *core.Fate {
-	return &core.Fate{Outcome: record.Outcome{State: record.Succeeded}, Raw: core.Raw{Leaf: record.Wrap(data)}}
+	return &core.Fate{Outcome: record.Outcome{State: record.Succeeded}, Raw: core.Raw{Leaf: record.WrapPlain(data)}}
 }
 
 // appendJSON appends the JSON of a value.
 func appendJSON(b []byte, f *core.Fate) ([]byte, error) {
 	if !f.Raw.IsList {
-		data, ok := record.Unwrap(f.Raw.Leaf)
-		if !ok {
-			return b, undecodable(f, newerValue)
-		}
-		return append(b, data...), nil
+		b, err := record.AppendUnwrapped(b, f.Raw.Leaf)
+		return b, unreadable(f, err)
 	}
 	b = append(b, '[')
 	for i := range f.Raw.List {
@@ -82,6 +79,23 @@ func appendJSON(b []byte, f *core.Fate) ([]byte, error) {
 		}
 	}
 	return append(b, ']'), nil
+}
+
+// jsonOf is appendJSON for who only reads the bytes: those of a task are not copied.
+func jsonOf(f *core.Fate) ([]byte, error) {
+	if f.Raw.IsList {
+		return appendJSON(nil, f)
+	}
+	data, err := record.Unwrap(f.Raw.Leaf)
+	return data, unreadable(f, err)
+}
+
+// unreadable is the error of a value whose envelope does not open; nil where err is.
+func unreadable(f *core.Fate, err error) error {
+	if err == nil {
+		return nil
+	}
+	return undecodable(f, "the value cannot be read: "+err.Error())
 }
 
 // appendItem appends a result line.
