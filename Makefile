@@ -43,6 +43,10 @@ fuzz: ## each fuzz function for TIME (10s)
 bench: ## the benchmarks of the packages, each for BENCHTIME (1s)
 	bash .ci/bench.sh $(BENCHTIME)
 
+.PHONY: performance
+performance: ## docs/performance.md and its chart, from the raw samples in bench/results
+	go run ./bench/performance
+
 .PHONY: fmt
 fmt: ## repair formatting and what the linters can repair
 	bash .ci/lint.sh --fix

@@ -31,7 +31,7 @@ func monitored(name string, n int, do func(r *round) error) side {
 
 // countedTasks is single without the clock.
 func countedTasks(tasks, callers int) side {
-	return monitored(fmt.Sprintf("single, %d callers", callers), tasks, func(r *round) error {
+	return monitored(fmt.Sprintf("single tasks, callers: %d", callers), tasks, func(r *round) error {
 		sums := make([]sum, tasks)
 		err := forEach(tasks, callers, func(member int) (err error) {
 			sums[member], err = r.addOne(member)
@@ -46,7 +46,7 @@ func countedTasks(tasks, callers int) side {
 
 // countedGather is gather without the clock.
 func countedGather(members int) side {
-	return monitored("gather", members, func(r *round) error {
+	return monitored("one gather", members, func(r *round) error {
 		args := make([]addArgs, members)
 		for i := range args {
 			args[i] = argsOf(i)
@@ -59,15 +59,12 @@ func countedGather(members int) side {
 	})
 }
 
-// parkTime is how long workers are left alone before what they send at rest is counted.
-const parkTime = 5 * time.Second
-
-// idle counts what worker processes send that have nothing to do, per process and second.
-func idle(processes int, d time.Duration) side {
+// idle counts what worker processes send that have nothing to do, per process and second. They are left alone for parked before.
+func idle(processes int, parked, d time.Duration) side {
 	return side{
-		name: fmt.Sprintf("%d worker processes", processes), n: processes, jobs: fleetOf(processes, comparedSlots), alone: true, limit: d + roundLimit,
+		name: fmt.Sprintf("worker processes: %d", processes), n: processes, jobs: fleetOf(processes, comparedSlots), alone: true, limit: parked + d + roundLimit,
 		run: func(r *round) error {
-			if err := pause(r.ctx, parkTime); err != nil {
+			if err := pause(r.ctx, parked); err != nil {
 				return err
 			}
 			m, err := newMonitor(r.ctx, r.rdb)
@@ -91,12 +88,12 @@ const wakeTime = 200 * time.Millisecond
 
 // wake counts what all together send after one create, with many workers idle: the create itself counts, too, and so does what idle
 // workers send anyway in that time, which is told apart.
-func wake(processes, times int) side {
-	return side{name: fmt.Sprintf("%d worker processes", processes), n: times, jobs: fleetOf(processes, comparedSlots), alone: true, run: func(r *round) error {
+func wake(processes, times int, parked time.Duration) side {
+	return side{name: fmt.Sprintf("worker processes: %d", processes), n: times, jobs: fleetOf(processes, comparedSlots), alone: true, run: func(r *round) error {
 		if _, err := r.addOne(0); err != nil { // so that connections are there
 			return err
 		}
-		if err := pause(r.ctx, parkTime); err != nil {
+		if err := pause(r.ctx, parked); err != nil {
 			return err
 		}
 		m, err := newMonitor(r.ctx, r.rdb)

@@ -2,7 +2,7 @@ package bench
 
 import "time"
 
-// The parameters of the references: those of bench/README.md's programs, which others compare themselves with, too.
+// The parameters of the references.
 const (
 	pingPongTrips   = 3_000
 	asynqIdleSlow   = 20
@@ -24,7 +24,7 @@ func scenarios(cfg Config) []scenario {
 		}
 		return full
 	}
-	idleTime := time.Duration(size(60, 2)) * time.Second
+	idleTime, parkTime := time.Duration(size(60, 1))*time.Second, time.Duration(size(5, 1))*time.Second
 	if cfg.Quick {
 		cfg.Fleet = min(cfg.Fleet, 3)
 	}
@@ -69,8 +69,8 @@ func scenarios(cfg Config) []scenario {
 			countedTasks(size(5_000, 512), manyCallers),
 			countedGather(size(fanOutMembers, 2_000)),
 		}},
-		{name: "idle-alone", once: true, sides: []side{idle(1, idleTime)}},
-		{name: "idle-fleet", once: true, sides: []side{idle(cfg.Fleet, idleTime)}},
+		{name: "idle-alone", once: true, sides: []side{idle(1, parkTime, idleTime)}},
+		{name: "idle-fleet", once: true, sides: []side{idle(cfg.Fleet, parkTime, idleTime)}},
 		{name: "awaits", once: true, sides: []side{awaits(size(10_000, 500))}},
 		{name: "stored", sides: []side{stored(size(fanOutMembers, 2_000))}},
 		{name: "latency", once: true, sides: []side{latency(size(cfg.Members, 5_000), size(20, 2))}},
@@ -78,6 +78,6 @@ func scenarios(cfg Config) []scenario {
 			stream(size(cfg.Members, 5_000), 0),
 			stream(size(cfg.Members, 5_000), size(15_000, 200)),
 		}},
-		{name: "wake", once: true, sides: []side{wake(size(wakeWorkers, 3), size(20, 3))}},
+		{name: "wake", once: true, sides: []side{wake(size(wakeWorkers, 3), size(20, 3), parkTime)}},
 	}
 }

@@ -20,11 +20,11 @@ import (
 )
 
 // stream is the peak memory of "producer gather" that reads a large gather's lines from its standard input; where slowFirstMS is not 0
-// with --await, and the first member so slow that all others have ended before it.
+// with --await, and the first member slow, so that no result can be printed before the others have long ended.
 func stream(members, slowFirstMS int) side {
-	sd := side{name: "gather", n: members, jobs: oneWorker(), alone: true, limit: millionTime}
+	sd := side{name: "producer gather", n: members, jobs: oneWorker(), alone: true, limit: millionTime}
 	if slowFirstMS > 0 {
-		sd.name = "gather --await, member 0 slow"
+		sd.name = "producer gather --await"
 	}
 	sd.run = func(r *round) error {
 		args := []string{"gather", page.Name(), "-", "--namespace", string(r.keys), "--redis-file", "/dev/fd/3"}

@@ -15,7 +15,7 @@ const module = "github.com/gatherq/gatherq/"
 // layers is the way of a task through the house, from left to right: a package knows only those behind it. Packages in one
 // row stand beside each other and do not know each other, except from left to right.
 var layers = [][]string{
-	{"cmd/producer", "cmd/worker"},
+	{"bench/performance", "cmd/producer", "cmd/worker"},
 	{"bench"},
 	{"bench/report", "internal/tasks"},
 	{"pkg/jobs/jobstest"},

@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -120,18 +121,18 @@ func (run Run) Write(w io.Writer) error {
 	return err
 }
 
-// values returns one value of a side, round by round; none where it was not measured.
-func (run Run) values(scenario, side, value string) (values []float64) {
+// Values returns one value of a side, or of all sides where that is empty, round by round; none where it was not measured.
+func (run Run) Values(scenario, side, value string) (values []float64) {
 	for _, s := range run.Samples {
-		if v, ok := s.Values[value]; ok && s.Scenario == scenario && s.Side == side {
+		if v, ok := s.Values[value]; ok && s.Scenario == scenario && (side == "" || s.Side == side) {
 			values = append(values, v)
 		}
 	}
 	return values
 }
 
-// ratios returns what one side reached divided by what another reached in the same round.
-func (run Run) ratios(scenario, side, other, value string) (ratios []float64) {
+// Ratios returns what one side reached divided by what another reached in the same round.
+func (run Run) Ratios(scenario, side, other, value string) (ratios []float64) {
 	base := make(map[int]float64)
 	for _, s := range run.Samples {
 		if v, ok := s.Values[value]; ok && s.Scenario == scenario && s.Side == other {
@@ -154,12 +155,22 @@ func (e Environment) String() string {
 
 // Brief is what a line of progress says of a sample.
 func (s Sample) Brief() string {
-	for _, v := range []struct{ name, unit string }{
-		{Ratio, " of the ideal"}, {P50, " us p50"}, {PerSecond, "/s"},
+	of := func(name, unit string) string {
+		if value, ok := s.Values[name]; ok {
+			return Number(value) + unit
+		}
+		return ""
+	}
+	for _, text := range []string{
+		of(Ratio, " times the ideal"), of(IdleCommands, " commands/s"), of(WakeCommands, " commands"), of(ClientCommands, " commands per task"),
+		of(HeapPerAwait, " bytes per await"), of(StoredBytes, " bytes per member"), of(SlowestPing, " ms at most"), of(PeakMemory, " MiB at most"),
 	} {
-		if value, ok := s.Values[v.name]; ok {
-			return number(value) + v.unit
+		if text != "" {
+			return text
 		}
 	}
-	return "done"
+	if s.N < 50_000 {
+		return cmp.Or(of(P50, " µs p50"), of(PerSecond, "/s"))
+	}
+	return of(PerSecond, "/s")
 }

@@ -36,8 +36,8 @@ func Percentile(sorted []time.Duration, percent int) float64 {
 	return float64(sorted[(len(sorted)-1)*percent/100].Nanoseconds()) / 1e3
 }
 
-// number writes a figure so that three digits of it can be read: 0.047, 3.21, 45.6, 148, 212,345.
-func number(v float64) string {
+// Number writes a figure so that three digits of it can be read: 0.047, 3.21, 45.6, 148, 212,345.
+func Number(v float64) string {
 	switch a := math.Abs(v); {
 	case a == 0:
 		return "0"
@@ -49,6 +49,14 @@ func number(v float64) string {
 		return strconv.FormatFloat(v, 'f', 1, 64)
 	}
 	return thousands(strconv.FormatFloat(math.Round(v), 'f', 0, 64))
+}
+
+// short writes a figure that people have chosen: 4, 0.8, 19,800.
+func short(v float64) string {
+	if v == math.Trunc(v) {
+		return thousands(strconv.FormatFloat(v, 'f', 0, 64))
+	}
+	return strconv.FormatFloat(v, 'f', -1, 64)
 }
 
 // thousands puts commas between the digits of an integer.
