@@ -10,13 +10,17 @@ local function now_ms()
   return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 end
 
--- Writing a number costs more than looking it up, and a script meets the same ones again: its time, lengths, small counts.
-local texts = setmetatable({}, {__index = function(t, n)
-  local s = string.format('%.0f', n)
-  t[n] = s
+-- Writing a number costs more than finding it written, and a script meets the same ones again: small ones, and its time. (Only
+-- small ones in a table: the embedded Redis' Lua makes it as long as its largest key.)
+local small, last, last_text = {}, nil, nil
+local function S(n)
+  if n == last then return last_text end
+  local s = small[n]
+  if s then return s end
+  s = string.format('%.0f', n)
+  if n >= 1 and n <= 256 then small[n] = s else last, last_text = n, s end
   return s
-end})
-local function S(n) return texts[n] end
+end
 
 local function num(s) return tonumber(s or '') or 0 end
 
@@ -26,7 +30,7 @@ local function pack(...)
   for i = 1, #args do
     local s = args[i]
     if type(s) ~= 'string' then s = tostring(s) end
-    out[n + 1], out[n + 2], out[n + 3] = texts[#s], ':', s
+    out[n + 1], out[n + 2], out[n + 3] = S(#s), ':', s
     n = n + 3
   end
   return table.concat(out)
