@@ -8,8 +8,7 @@ local function item(id, number, worker, state, value, failed, attempt)
   local f = redis.call('HMGET', k_record(id), 's', 'n', 'h', 'ty', 'rt', 'qa', 'sa', 'dg', 'w', 'l', 'g')
   if not f[1] then return {'gone'} end
   if FINAL[f[1]] then -- perhaps this very call, whose answer was lost
-    local last = redis.call('HMGET', k_record(id), 'ln', 'wk')
-    if last[1] == number and last[2] == worker and f[1] == state then return {'ok', 1} end
+    if f[2] == number and f[1] == state and redis.call('HGET', k_record(id), 'wk') == worker then return {'ok', 1} end
     return {'gone'}
   end
   if f[2] ~= number or f[3] ~= worker then return {'fenced'} end

@@ -39,7 +39,7 @@ local function finish(id, t, state, value, err, attempt, worker, now)
   end
   -- few fields: Redis looks through a small hash from its start, for each field
   redis.call('HDEL', key, 'h', 'nc', 'mk', 'w', 'l', state == 'succeeded' and 'a' or 'l')
-  redis.call('HSET', key, 's', state, 'fa', S(now), 'wk', worker, 'ln', t.n or '0', err == '' and 'v' or 'e', err == '' and value or err)
+  redis.call('HSET', key, 's', state, 'fa', S(now), 'wk', worker, err == '' and 'v' or 'e', err == '' and value or err)
   if attempt > 1 then redis.call('HSET', key, 'at', S(attempt - 1)) end
   redis.call('PEXPIRE', key, t.rt)
   redis.call('SET', k_tomb(id), pack(t.dg or '', t.n or '0', state, 't'), 'PX', S(2 * num(t.rt)))
