@@ -3,6 +3,7 @@ package group
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gatherq/gatherq/internal/conn"
@@ -30,7 +31,6 @@ type Range struct {
 	Queue    string
 	QueuedAt time.Time
 	Deadline time.Time // zero: none
-	Now      time.Time // Redis' clock when it was taken
 	Members  []RangeMember
 }
 
@@ -48,24 +48,35 @@ type Pull struct {
 	Range  *Range
 }
 
-// Pull claims a ticket, or goes on with it, and takes the next members of its group: at most want, in the order of the calls. The nonce
-// names this pull: the same one again gets the same range. A group that was cancelled or is past its time is swept on the way.
+// Pull is Next with nothing to settle.
 func (s *Store) Pull(ctx context.Context, worker string, t record.Ticket, nonce string, want int) (Pull, error) {
+	p, _, err := s.Next(ctx, worker, t, nonce, want, nil)
+	return p, err
+}
+
+// Next settles what a worker has of a range, if there is anything, and goes on with a ticket: it claims the ticket, if it did not hold
+// it, and takes the next members of its group: at most want, in the order of the calls. The nonce names this call: the same one again gets
+// the same range. A group that was cancelled or is past its time is swept on the way.
+func (s *Store) Next(ctx context.Context, worker string, t record.Ticket, nonce string, want int, done *Ends) (p Pull, settled record.Settled, err error) {
 	for {
-		p, sweep, err := s.pull(ctx, worker, t, nonce, want)
+		var sweep bool
+		var first record.Settled
+		if p, first, sweep, err = s.next(ctx, worker, t, nonce, want, done); done.Len() > 0 {
+			settled, done = first, nil
+		}
 		if err != nil || !sweep {
 			if err == nil && (p.Status == Empty || p.Status == Stale) {
 				s.forget(t.Nonce)
 			}
-			return p, err
+			return p, settled, err
 		}
 		if err := s.Sweep(ctx, t.Group); err != nil {
-			return Pull{}, err
+			return Pull{}, settled, err
 		}
 	}
 }
 
-func (s *Store) pull(ctx context.Context, worker string, t record.Ticket, nonce string, want int) (p Pull, sweep bool, err error) {
+func (s *Store) next(ctx context.Context, worker string, t record.Ticket, nonce string, want int, done *Ends) (p Pull, settled record.Settled, sweep bool, err error) {
 	s.mu.Lock()
 	have := s.segments[t.Nonce]
 	s.mu.Unlock()
@@ -73,7 +84,15 @@ func (s *Store) pull(ctx context.Context, worker string, t record.Ticket, nonce 
 	if have != nil {
 		at = have.number
 	}
-	r := s.run(ctx, pullScript, t.Group, t.Group, t.Nonce, t.Place, t.Number, worker, nonce, want, at)
+	args := append(make([]any, 0, 16), t.Group, t.Nonce, t.Place, t.Number, worker, nonce, want, at)
+	c := conn.NewCall(nextScript, s.keys.PrefixOf(t.Group), done.args(args, false)...)
+	if err := s.conn.Do(ctx, c); err != nil {
+		return p, settled, false, err
+	}
+	r := record.NewReply(c.Reply, c.Err)
+	if settled, err = readEnded(r); err != nil {
+		return p, settled, false, err
+	}
 	switch word := r.Str(); word {
 	case "range":
 	case "empty":
@@ -83,48 +102,75 @@ func (s *Store) pull(ctx context.Context, worker string, t record.Ticket, nonce 
 	case "stale":
 		p.Status = Stale
 	case "sweep":
-		return p, true, r.Err
+		return p, settled, true, r.Err
 	default:
 		if r.Err == nil {
 			r.Err = fmt.Errorf("pull answered %q", word)
 		}
 	}
 	if r.Err != nil || p.Status != GotRange {
-		return p, false, r.Err
+		return p, settled, false, r.Err
 	}
+	p.Range, err = s.readRange(r, t, have)
+	return p, settled, false, err
+}
+
+// readEnded reads what a settle answers.
+func readEnded(r *record.Reply) (out record.Settled, err error) {
+	word := r.Str()
+	out.Outbox = r.Int() == 1
+	switch word {
+	case "ok":
+		out.Applied = true
+	case "", "fenced", "gone":
+	default:
+		if r.Err == nil {
+			r.Err = fmt.Errorf("settle of a range answered %q", word)
+		}
+	}
+	return out, r.Err
+}
+
+// readRange reads a range as a pull answers it; have is the segment that the pull said it holds.
+func (s *Store) readRange(r *record.Reply, t record.Ticket, have *segment) (*Range, error) {
 	rg := &Range{Group: t.Group, ID: r.Int(), From: int(r.Int()), To: int(r.Int()), Number: r.Int(), Crashes: int(r.Int())}
-	number, bits, blob := int(r.Int()), r.Bytes(), r.Bytes()
-	rg.Queue, rg.QueuedAt, rg.Deadline, rg.Now = r.Str(), r.Time(), r.Time(), r.Time()
-	reasons := map[int]*record.Failure{}
+	number, bits, blob := int(r.Int()), r.Str(), r.Bytes()
+	rg.Queue, rg.QueuedAt, rg.Deadline = r.Str(), r.Time(), r.Time()
+	var reasons map[int]*record.Failure
 	for r.More() {
+		if reasons == nil {
+			reasons = map[int]*record.Failure{}
+		}
 		index := int(r.Int())
 		reasons[index] = record.DecodeFailure(r.Bytes())
 	}
 	if r.Err != nil {
-		return p, false, r.Err
+		return nil, r.Err
 	}
 	seg := have
 	if len(blob) > 0 {
+		var err error
 		if seg, err = unpackSegment(blob); err != nil {
-			return p, false, err
+			return nil, err
 		}
 		seg.number = number
 		s.mu.Lock()
 		s.segments[t.Nonce] = seg
 		s.mu.Unlock()
 	}
-	if seg == nil || seg.number != number || rg.From < seg.start || rg.To > seg.start+len(seg.members) || len(bits) != 4*(rg.To-rg.From) {
-		return p, false, fmt.Errorf("group %s: range %d to %d does not fit its segment", t.Group, rg.From, rg.To)
+	if seg == nil || seg.number != number || rg.From < seg.start || rg.To > seg.start+len(seg.members) || rg.To < rg.From ||
+		bits != "" && len(bits) != 4*(rg.To-rg.From) {
+		return nil, fmt.Errorf("group %s: range %d to %d does not fit its segment", t.Group, rg.From, rg.To)
 	}
+	rg.Members = make([]RangeMember, 0, rg.To-rg.From)
 	for i := rg.From; i < rg.To; i++ {
-		if four := bits[4*(i-rg.From):][:4]; four[0]|four[1]|four[2]|four[3] != 0 {
+		if bits != "" && bits[4*(i-rg.From):][:4] != "\x00\x00\x00\x00" {
 			continue // it has ended, or travels alone
 		}
 		m := &seg.members[i-seg.start]
 		rg.Members = append(rg.Members, RangeMember{Index: i, Profile: m.Profile, Args: m.Args, Reason: reasons[i]})
 	}
-	p.Range = rg
-	return p, false, nil
+	return rg, nil
 }
 
 // forget drops what was kept of a group whose ticket is done.
@@ -134,29 +180,33 @@ func (s *Store) forget(nonce string) {
 	s.mu.Unlock()
 }
 
-// SettleRange writes outcomes of members of an open range, in completion order: Index, State, Value or Failure, Attempt, times. A
-// range closes with its last member.
-func (s *Store) SettleRange(ctx context.Context, worker string, r *Range, outs []record.Outcome) (record.Settled, error) {
-	if len(outs) == 0 {
+// Settle writes how members of an open range ended. A range closes with its last member.
+func (s *Store) Settle(ctx context.Context, ends *Ends) (record.Settled, error) {
+	if ends.Len() == 0 {
 		return record.Settled{Applied: true}, nil
 	}
-	indexes := make([]int, len(outs))
-	counts := map[record.State]int{}
-	first := []any{"", "", ""}
+	c := conn.NewCall(settleScript, s.keys.PrefixOf(ends.of.Group), ends.args([]any{ends.of.Group}, true)...)
+	if err := s.conn.Do(ctx, c); err != nil {
+		return record.Settled{}, err
+	}
+	return readEnded(record.NewReply(c.Reply, c.Err))
+}
+
+// SettleRange is Settle of outcomes, in completion order.
+func (s *Store) SettleRange(ctx context.Context, worker string, r *Range, outs []record.Outcome) (record.Settled, error) {
+	var base time.Time
 	for i := range outs {
-		outs[i].Delivery, outs[i].QueuedAt = r.Number, r.QueuedAt
-		indexes[i] = outs[i].Index
-		counts[outs[i].State]++
-		if outs[i].State != record.Succeeded && first[0] == "" {
-			first = []any{outs[i].Index, string(outs[i].State), outs[i].Failure.Encode()}
+		for _, t := range []time.Time{outs[i].StartedAt, outs[i].FinishedAt} {
+			if !t.IsZero() && (base.IsZero() || t.Before(base)) {
+				base = t
+			}
 		}
 	}
-	args := []any{r.Group, r.ID, r.Number, worker, runs(indexes), record.EncodeRange(worker, outs)}
-	args = append(args, first...)
-	for state, n := range counts {
-		args = append(args, string(state), n)
+	ends := r.NewEnds(worker, base, nil)
+	for i := range outs {
+		ends.Add(&outs[i])
 	}
-	return record.ReadSettled(s.run(ctx, rangeScript, r.Group, args...))
+	return s.Settle(ctx, ends)
 }
 
 // Leave takes a member out of its range, to travel alone: with a failure after a failed attempt, which is charged; with none
@@ -185,7 +235,15 @@ func (s *Store) ReturnRange(ctx context.Context, worker string, r *Range, indexe
 	if len(indexes) == 0 {
 		return record.Settled{Applied: true}, nil
 	}
-	return record.ReadSettled(s.run(ctx, returnScript, r.Group, r.Group, r.ID, r.Number, worker, runs(indexes)))
+	return record.ReadSettled(s.run(ctx, returnScript, r.Group, r.Group, r.ID, r.Number, worker, runsOf(indexes)))
+}
+
+func runsOf(indexes []int) []byte {
+	runs := make([]run, len(indexes))
+	for i, at := range slices.Sorted(slices.Values(indexes)) {
+		runs[i] = run{at, 1}
+	}
+	return packRuns(runs)
 }
 
 // PassTicket puts a ticket that this worker holds to the tail of its queue: the answer has its hand-over, unless nothing is unclaimed.

@@ -7,6 +7,7 @@ package group
 
 import (
 	"embed"
+	"strings"
 	"sync"
 
 	"github.com/gatherq/gatherq/internal/conn"
@@ -26,6 +27,15 @@ func text(name string) string {
 }
 
 func script(name string, parts ...string) *conn.Script {
+	return conn.NewScript("group."+name, append(fragments(parts...), text(name))...)
+}
+
+// itemScript is a script whose function item takes args arguments.
+func itemScript(name string, args int, parts ...string) *conn.Script {
+	return conn.NewItemScript("group."+name, args, append(fragments(parts...), text(name))...)
+}
+
+func fragments(parts ...string) []string {
 	src := []string{record.Fragment("base"), record.Fragment("watchers"), record.Fragment("members"), record.Fragment("task")}
 	for _, p := range parts {
 		if p == "tickets" {
@@ -34,14 +44,19 @@ func script(name string, parts ...string) *conn.Script {
 			src = append(src, text(p))
 		}
 	}
-	return conn.NewScript("group."+name, append(src, text(name))...)
+	return src
+}
+
+// within puts fragments into a function that returns what names names of them.
+func within(function, names string, parts ...string) string {
+	return "local function " + function + "()\n" + strings.Join(parts, "\n") + "\nreturn {" + names + "}\nend\n"
 }
 
 var (
 	stageScript        = conn.NewScript("group.stage", text("stage"))
 	commitScript       = script("commit", "tickets")
-	pullScript         = script("pull", "take")
-	rangeScript        = script("range", "take")
+	nextScript         = conn.NewItemScript("group.next", 16, within("fragments", "settle = settle_range, pull = pull", fragments("take", "range", "pull")...), text("next"))
+	settleScript       = itemScript("settle", 10, "take", "range")
 	leaveScript        = script("leave", "take")
 	aloneScript        = script("alone")
 	returnScript       = script("return", "take")
@@ -58,7 +73,7 @@ var (
 
 // Scripts are all scripts of this package.
 func Scripts() []*conn.Script {
-	return []*conn.Script{stageScript, commitScript, pullScript, rangeScript, leaveScript, aloneScript, returnScript, passScript, sweepScript,
+	return []*conn.Script{stageScript, commitScript, nextScript, settleScript, leaveScript, aloneScript, returnScript, passScript, sweepScript,
 		cancelScript, cancelMemberScript, bindScript, boundScript, linkedScript, whereScript, flagsScript}
 }
 

@@ -1,71 +1,71 @@
--- pull claims a ticket, or goes on with it, and takes the next range of its group.
--- KEYS  1 the shard's prefix; touches r:<group> a:<nonce>:<bucket> x:<group> y:<group> f:<group> i:<group>:<chunk> open h:<worker>
--- ARGV  group nonce place number worker pull-nonce want have (the segment that the caller holds, -1 none)
--- ANSWER {range, id, from, to, number, crashes, segment, map, arguments ('' if held), queue, queued, deadline, now, {index, failure} of members whose end was requested…}
---        {empty} the ticket is closed · {notyet} ask again in 50 ms · {sweep} end what is unclaimed, then pull again · {stale} drop it
-local gid, nonce, place, number, worker, call = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local gk, now = k_record(gid), now_ms()
-local g = group_read(gid)
-if g.no ~= nonce then
-  if redis.call('EXISTS', k_args(nonce, 0)) == 1 then return {'notyet'} end
-  return {'stale'}
-end
-if g.bs then return {'stale'} end
-local field = redis.call('HGET', gk, 't' .. place)
-local t = field and split(field, ';')
-if not t or t[1] ~= number or (t[2] ~= '' and t[2] ~= worker) then return {'stale'} end
-if t[2] == '' then
-  redis.call('SADD', k_holdings(worker), 't|' .. gid .. '|' .. place)
-  redis.call('ZADD', OPEN, S(FAR), '#' .. place .. ':' .. gid)
-end
-if g.bd then
-  redis.call('HSET', gk, 't' .. place, number .. ';' .. worker .. ';;;1')
-  return {'notyet'}
-end
-local rid, p, map
-if t[3] == call and call ~= '' then -- this very pull, whose answer was lost
-  local x = redis.call('HGET', k_ranges(gid), t[4])
-  if x then
-    rid, p = t[4], split(x, ';')
-    map = open_members(gid, tonumber(p[1]), tonumber(p[2]), p[9])
+-- pull claims a ticket, or goes on with it, and takes the next range of its group. It answers
+--   range, id, from, to, number, crashes, segment, map ('' all are open), arguments ('' if held), queue, queued, deadline, then index and failure of
+--     each member whose end was requested
+--   empty: the ticket is closed · notyet: ask again soon · sweep: end what is unclaimed, then pull again · stale: drop it
+local function pull(gid, nonce, place, number, worker, call, want, have)
+  local gk, now = k_record(gid), now_ms()
+  local g = group_read(gid)
+  if g.no ~= nonce then
+    if redis.call('EXISTS', k_args(nonce, 0)) == 1 then return {'notyet'} end
+    return {'stale'}
   end
-end
-if not rid then
-  if stopped(g, now) or (not g.sa and num(g.mp) > 0 and now >= num(g.mp)) then
-    if not exhausted(gid) then
-      redis.call('HSET', gk, 't' .. place, number .. ';' .. worker .. ';;;1')
-      return {'sweep'}
-    end
+  if g.bs then return {'stale'} end
+  local field = redis.call('HGET', gk, 't' .. place)
+  local t = field and split(field, ';')
+  if not t or t[1] ~= number or (t[2] ~= '' and t[2] ~= worker) then return {'stale'} end
+  if t[2] == '' then
+    redis.call('SADD', k_holdings(worker), 't|' .. gid .. '|' .. place)
+    redis.call('ZADD', OPEN, S(FAR), '#' .. place .. ':' .. gid)
   end
-  local from, to, n, crashes, seg, left, m, except = take_range(gid, num(ARGV[7]))
-  if not from and not exhausted(gid) then -- long stretches of members that ranges do not carry
+  if g.bd then
     redis.call('HSET', gk, 't' .. place, number .. ';' .. worker .. ';;;1')
     return {'notyet'}
   end
-  if not from then
-    redis.call('SREM', k_holdings(worker), 't|' .. gid .. '|' .. place)
-    close_ticket(gid, place)
-    return {'empty'}
-  end
-  rid = S(redis.call('HINCRBY', gk, 'rn', 1))
-  p = {S(from), S(to), S(n), S(crashes), worker, call, S(seg), S(left), except}
-  map = m
-  redis.call('HSET', k_ranges(gid), rid, table.concat(p, ';'))
-  redis.call('SADD', k_holdings(worker), 'x|' .. gid .. '|' .. rid)
-  if not g.sa then redis.call('HSET', gk, 'sa', S(now)) end
-  if g.oc == nil then redis.call('HSET', gk, 's', 'running') end
-end
-redis.call('HSET', gk, 't' .. place, number .. ';' .. worker .. ';' .. call .. ';' .. rid .. ';1')
-local args = ''
-if p[7] ~= ARGV[8] then args = redis.call('HGET', k_args(g.no, math.floor(tonumber(p[7]) / BUCKET)), p[7]) or '' end
-local answer = {'range', rid, p[1], p[2], p[3], p[4], p[7], map, args, g.q, g.qa, g.dl or '0', S(now)}
-if redis.call('EXISTS', k_flags(gid)) == 1 then
-  for i = tonumber(p[1]), tonumber(p[2]) - 1 do
-    local c = redis.call('HGET', k_flags(gid), S(i))
-    if c then
-      answer[#answer + 1] = S(i)
-      answer[#answer + 1] = c
+  local rid, p, map
+  if t[3] == call and call ~= '' then -- this very pull, whose answer was lost
+    local x = redis.call('HGET', k_ranges(gid), t[4])
+    if x then
+      rid, p = t[4], split(x, ';')
+      map = open_members(gid, tonumber(p[1]), tonumber(p[2]), p[9])
     end
   end
+  if not rid then
+    if stopped(g, now) or (not g.sa and num(g.mp) > 0 and now >= num(g.mp)) then
+      if not exhausted(gid) then
+        redis.call('HSET', gk, 't' .. place, number .. ';' .. worker .. ';;;1')
+        return {'sweep'}
+      end
+    end
+    local from, to, n, crashes, seg, left, m, except = take_range(gid, num(want))
+    if not from and not exhausted(gid) then -- long stretches of members that ranges do not carry
+      redis.call('HSET', gk, 't' .. place, number .. ';' .. worker .. ';;;1')
+      return {'notyet'}
+    end
+    if not from then
+      redis.call('SREM', k_holdings(worker), 't|' .. gid .. '|' .. place)
+      close_ticket(gid, place)
+      return {'empty'}
+    end
+    rid = S(redis.call('HINCRBY', gk, 'rn', 1))
+    p = {S(from), S(to), S(n), S(crashes), worker, call, S(seg), S(left), except}
+    map = m
+    redis.call('HSET', k_ranges(gid), rid, table.concat(p, ';'))
+    redis.call('SADD', k_holdings(worker), 'x|' .. gid .. '|' .. rid)
+    if not g.sa then redis.call('HSET', gk, 'sa', S(now)) end
+    if g.oc == nil then redis.call('HSET', gk, 's', 'running') end
+  end
+  redis.call('HSET', gk, 't' .. place, number .. ';' .. worker .. ';' .. call .. ';' .. rid .. ';1')
+  local args = ''
+  if p[7] ~= have then args = redis.call('HGET', k_args(g.no, math.floor(tonumber(p[7]) / BUCKET)), p[7]) or '' end
+  local answer = {'range', rid, p[1], p[2], p[3], p[4], p[7], map, args, g.q, g.qa, g.dl or '0'}
+  if redis.call('EXISTS', k_flags(gid)) == 1 then
+    for i = tonumber(p[1]), tonumber(p[2]) - 1 do
+      local c = redis.call('HGET', k_flags(gid), S(i))
+      if c then
+        answer[#answer + 1] = S(i)
+        answer[#answer + 1] = c
+      end
+    end
+  end
+  return answer
 end
-return answer
