@@ -216,7 +216,7 @@ var (
 )
 
 // newWorker returns a worker with so many slots over f.
-func newWorker(t *testing.T, f *fakeFleet, slots int, handlers map[string]Handler) *Worker {
+func newWorker(t testing.TB, f *fakeFleet, slots int, handlers map[string]Handler) *Worker {
 	t.Helper()
 	w := New(context.Background(), Config{
 		ID: "w", Slots: NewSlots(slots), Records: f, Groups: fakeGroups{f}, Carrier: f, Handlers: handlers,
@@ -233,7 +233,7 @@ func newWorker(t *testing.T, f *fakeFleet, slots int, handlers map[string]Handle
 }
 
 // deliver gives w a delivery as the gate does, which it must take.
-func deliver(t *testing.T, w *Worker, d record.Delivery) {
+func deliver(t testing.TB, w *Worker, d record.Delivery) {
 	t.Helper()
 	if err := tryDeliver(t, w, d.Encode()); err != nil {
 		t.Error(err)
@@ -241,7 +241,7 @@ func deliver(t *testing.T, w *Worker, d record.Delivery) {
 }
 
 // tryDeliver gives w a message as the gate does.
-func tryDeliver(t *testing.T, w *Worker, message []byte) error {
+func tryDeliver(t testing.TB, w *Worker, message []byte) error {
 	t.Helper()
 	if err := w.cfg.Slots.Gate().Acquire(t.Context()); err != nil {
 		t.Fatal(err)
