@@ -26,7 +26,8 @@ const (
 )
 
 // atBells returns the client to wait at the bells with, and how long one wait lasts. Pipelines are read with a client's read
-// time-out, which is the caller's: for a longer wait it takes a copy of the client over the same pool.
+// time-out, which is the caller's: for a longer wait it takes a copy of the client over the same pool, which go-redis makes without
+// the caller's hooks.
 //
 // A Redis inside this process that no other can reach gets only what we enqueue ourselves, with a ring: there the wait is as
 // long as any, so that days pass quickly in a test with virtual time.

@@ -124,6 +124,59 @@ func TestDecision41_ForeignEnqueueIsSeen(t *testing.T) {
 	}
 }
 
+// What a gate sends while it rests: its names once where somebody else looks, else with every wait; and after a ring no question
+// whose answer is known.
+func TestWhatAParkedGateSends(t *testing.T) {
+	for _, tended := range []bool{false, true} {
+		t.Run(fmt.Sprint("tended ", tended), func(t *testing.T) {
+			onEach(t, func(t *testing.T, dial func() *redis.Client) {
+				rdb, log, slots := dial(), &sent{}, slotsOf(1)
+				c, box := carrierOf(rdb), inboxOf(slots)
+				s := serve(t, c, ServeConfig{Queues: map[string]int{"q": 1}, Slots: slots, Handle: box.handle, Tended: tended}, func(s *Server) {
+					s.gate.wait = 100 * time.Millisecond
+					bells, ok := s.gate.bells.(*redis.Client)
+					if !ok {
+						t.Fatalf("it waits with a %T", s.gate.bells)
+					}
+					bells.AddHook(log)
+				})
+				var pipes [][]redis.Cmder
+				waits := func(n int) {
+					t.Helper()
+					pipes = nil
+					eventually(t, "some waits", func() bool { pipes = append(pipes, log.take()...); return len(pipes) >= n })
+				}
+				waits(4)
+				for i, pipe := range pipes {
+					if told := len(pipe) == 3; told != (i == 0 || !tended) {
+						t.Errorf("wait %d sent %q", i, names(pipe))
+					}
+				}
+				producer := carrierOf(dial())
+				for _, queue := range []string{"other", "q"} { // the first makes the scripts known, so that the second rings once
+					if err := producer.Enqueue(t.Context(), tasks(queue, 1)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				eventually(t, "handled", func() bool { return box.len() == 1 })
+				waits(3)
+				told := 0
+				for _, pipe := range pipes {
+					if len(pipe) == 3 {
+						told++
+					}
+				}
+				if tended && told != 1 {
+					t.Errorf("it told its names %d times after a ring", told)
+				}
+				if look := s.Look(); look.Parked != s.gate.parked.Load() || look.Step != 4 || len(look.Keys) != 5 || look.Args[0] != s.gate.own+":1" {
+					t.Errorf("to look for: %+v", look)
+				}
+			})
+		})
+	}
+}
+
 func TestWaiting(t *testing.T) {
 	onEach(t, func(t *testing.T, dial func() *redis.Client) {
 		rdb := dial()

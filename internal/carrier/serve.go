@@ -67,6 +67,8 @@ const (
 	checkInterval = time.Millisecond // of asynq, after an empty answer; the gate does the waiting
 	tidyInterval  = 10 * time.Second // of asynq's own delayed set, which holds only what asynq's recoverer put there
 	sweepInterval = time.Minute      // of asynq's completed tasks, which we have none of
+
+	plainInterval = 600 * time.Millisecond // of a team's own tasks, after an empty answer; asynq waits for half as long again at most
 )
 
 // Serve starts taking deliveries and returns at once, also while Redis is away: it takes up when it is back. The error names what
@@ -164,8 +166,9 @@ func (s *Server) Drain() {
 }
 
 // ServePlain runs a team's ordinary asynq tasks in this process, with asynq's own rules, loops and retries: queues are asynq's
-// names, which must not be of this carrier's namespace. A concurrency below 1 is asynq's default, the number of CPUs. stop waits
-// for running tasks, 8 s at most; then asynq puts them back.
+// names, which must not be of this carrier's namespace. A concurrency below 1 is asynq's default, the number of CPUs. In an idle
+// queue a task waits up to 0.9 s. stop waits for running tasks, 8 s at most; then asynq puts them back. The client must not be
+// closed before: asynq panics.
 func (c *Carrier) ServePlain(h asynq.Handler, queues map[string]int, concurrency int, log *slog.Logger) (stop func(), err error) {
 	if h == nil {
 		return nil, errors.New("asynq: no handler")
@@ -187,10 +190,11 @@ func (c *Carrier) ServePlain(h asynq.Handler, queues map[string]int, concurrency
 		log = slog.Default()
 	}
 	srv := asynq.NewServerFromRedisClient(c.conn.Redis(), asynq.Config{
-		Concurrency: concurrency,
-		Queues:      queues,
-		Logger:      logger{log},
-		LogLevel:    asynqLevel(log),
+		Concurrency:       concurrency,
+		Queues:            queues,
+		TaskCheckInterval: plainInterval,
+		Logger:            logger{log},
+		LogLevel:          asynqLevel(log),
 	})
 	if err := srv.Start(h); err != nil {
 		return nil, err
