@@ -28,9 +28,10 @@ func text(name string) string {
 func script(name string, parts ...string) *conn.Script {
 	src := []string{record.Fragment("base"), record.Fragment("watchers"), record.Fragment("members"), record.Fragment("task")}
 	for _, p := range parts {
-		if p == "tickets" {
+		switch p {
+		case "tickets", "crashes":
 			src = append(src, record.Fragment(p))
-		} else {
+		default:
 			src = append(src, text(p))
 		}
 	}
@@ -40,12 +41,12 @@ func script(name string, parts ...string) *conn.Script {
 var (
 	stageScript        = conn.NewScript("group.stage", text("stage"))
 	commitScript       = script("commit", "tickets")
-	pullScript         = script("pull", "take")
+	pullScript         = script("pull", "take", "crashes")
 	rangeScript        = script("range", "take")
 	leaveScript        = script("leave", "take")
 	aloneScript        = script("alone")
-	returnScript       = script("return", "take")
-	passScript         = script("pass", "take")
+	returnScript       = script("return", "take", "back")
+	passScript         = script("pass", "take", "back")
 	sweepScript        = script("sweep", "take")
 	cancelScript       = script("cancel")
 	cancelMemberScript = script("cancelmember")
@@ -54,12 +55,14 @@ var (
 	linkedScript       = script("linked")
 	whereScript        = script("where")
 	flagsScript        = script("flags", "take")
+	reapScript         = script("reap", "take", "back", "crashes")
+	reviveScript       = script("revive", "crashes")
 )
 
 // Scripts are all scripts of this package.
 func Scripts() []*conn.Script {
 	return []*conn.Script{stageScript, commitScript, pullScript, rangeScript, leaveScript, aloneScript, returnScript, passScript, sweepScript,
-		cancelScript, cancelMemberScript, bindScript, boundScript, linkedScript, whereScript, flagsScript}
+		cancelScript, cancelMemberScript, bindScript, boundScript, linkedScript, whereScript, flagsScript, reapScript, reviveScript}
 }
 
 // Store reads and changes groups. It is safe for concurrent use.

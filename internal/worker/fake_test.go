@@ -133,6 +133,13 @@ func (f *fakeFleet) GiveBack(_ context.Context, _ string, ref record.Ref, d time
 	return f.settled(told{what: "giveback", id: ref.ID, delay: d, unknown: unknown})
 }
 
+func (f *fakeFleet) Begin(_ context.Context, _ string, ref record.Ref) (bool, error) {
+	err := f.note(told{what: "begin", id: ref.ID})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.fenced, err
+}
+
 func (f *fakeFleet) Flags(context.Context, string, ...record.Ref) ([]record.Flag, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -173,6 +180,10 @@ func (g fakeGroups) SettleRange(_ context.Context, _ string, r *group.Range, out
 
 func (g fakeGroups) Leave(_ context.Context, _ string, r *group.Range, i int, x *record.Failure, d time.Duration) (record.Settled, error) {
 	return g.settled(told{what: "leave", id: keys.Member(r.Group, i), failure: x, delay: d})
+}
+
+func (g fakeGroups) Apart(_ context.Context, _ string, r *group.Range, i int) (record.Settled, error) {
+	return g.settled(told{what: "apart", id: keys.Member(r.Group, i)})
 }
 
 func (g fakeGroups) ReturnRange(_ context.Context, _ string, r *group.Range, indexes []int) (record.Settled, error) {

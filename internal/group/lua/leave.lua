@@ -17,6 +17,7 @@ redis.call('HSET', k_record(id), 'k', 't', 'ty', ARGV[6], 'q', ARGV[7], 'a', ARG
   's', 'retrying', 'n', ARGV[3], 'at', ARGV[12], 'qa', g.qa, 'du', S(now + num(ARGV[11])), 'cr', p[4], 'mp', g.mp or '0')
 if g.dl then redis.call('HSET', k_record(id), 'dl', g.dl) end
 if ARGV[12] == '1' then redis.call('HSET', k_record(id), 'le', ARGV[13], 'sa', S(now)) end
+if ARGV[12] == '0' and p[4] ~= '' then redis.call('HSET', k_record(id), 'sa', S(now)) end -- it had started
 if ARGV[14] == '1' then redis.call('HSET', k_record(id), 'u', S(now)) end
 local flag = redis.call('HGET', k_flags(gid), ARGV[5]) or g.c
 if flag then

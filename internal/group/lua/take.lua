@@ -25,7 +25,7 @@ local function take_range(gid, want)
       to = from + want
     end
     local map, left = open_members(gid, from, to, p[6])
-    if left > 0 then return from, to, tonumber(p[3]), tonumber(p[4]), tonumber(p[5]), left, map, p[6] end
+    if left > 0 then return from, to, tonumber(p[3]), p[4], tonumber(p[5]), left, map, p[6] end
   end
   local f = redis.call('HMGET', gk, 'cs', 'ci', 'sn', 'no')
   local cs, ci, sn = tonumber(f[1]), tonumber(f[2]), tonumber(f[3])
@@ -46,7 +46,7 @@ local function take_range(gid, want)
     if from < to then
       redis.call('HSET', gk, 'cs', S(cs), 'ci', S(ci))
       local map, left = open_members(gid, from, to, '')
-      return from, to, 1, 0, seg, left, map, ''
+      return from, to, 1, '', seg, left, map, ''
     end
   end
   redis.call('HSET', gk, 'cs', S(cs), 'ci', S(ci))
