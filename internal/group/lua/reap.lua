@@ -74,6 +74,7 @@ end
 
 local items = {unpack(ARGV, 5)}
 if #items == 0 then items = redis.call('SRANDMEMBER', holdings, limit) end
+table.sort(items, function(a, b) return a > b end) -- ranges before tickets: else these find nothing unclaimed, and close
 for _, item in ipairs(items) do
   local kind, gid, n = string.match(item, '^([xt])|(.+)|(%d+)$')
   if kind == 'x' then

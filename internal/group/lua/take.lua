@@ -4,7 +4,8 @@
 local function open_members(gid, from, to, except)
   local map = map_get(gid, from, to - from)
   for _, r in ipairs(parse_runs(except)) do
-    map = string.sub(map, 1, (r[1] - from) * 4) .. string.rep(ALONE, r[2]) .. string.sub(map, (r[1] - from + r[2]) * 4 + 1)
+    local first, after = math.max(r[1], from), math.min(r[1] + r[2], to) -- a part of the range may have been taken
+    if first < after then map = string.sub(map, 1, (first - from) * 4) .. string.rep(ALONE, after - first) .. string.sub(map, (after - from) * 4 + 1) end
   end
   local left = 0
   for i = 1, #map, 4 do
