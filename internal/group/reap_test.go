@@ -68,14 +68,11 @@ func (f *fixture) held(worker string) (items []string) {
 }
 
 func TestDecision05_OnlyACrashAsSuspectEndsATask(t *testing.T) {
-	for _, most := range []int{0, 3, 5} {
+	for _, most := range []int{0, 1, 3, 5} { // 0: the default; 1 is refused where options are made, and would be too few
 		t.Run(fmt.Sprint(most), func(t *testing.T) {
 			each(t, func(f *fixture) {
 				f.createWith("a", record.Options{MaxCrashes: most}.Encode())
-				want, number := most, int64(1)
-				if most == 0 {
-					want = record.DefaultMaxCrashes
-				}
+				want, number := max(most, record.DefaultMaxCrashes), int64(1)
 				for crash := 1; crash <= want; crash++ {
 					c := f.claim("w", "a", number)
 					if c.Crashes != crash-1 || c.Attempt != 1 {
@@ -427,15 +424,18 @@ func TestReapForgetsWhatIsNotHeld(t *testing.T) {
 		f.ok(err)
 		f.create("elsewhere")
 		f.claim("other", "elsewhere", 1)
-		nonce := f.gather("g", 1)
-		p := f.pull("other", record.Ticket{Group: "g", Nonce: nonce, Place: 0, Number: 1}, 1)
+		tk := record.Ticket{Group: "g", Nonce: f.gather("g", 2), Place: 0, Number: 1}
+		p := f.pull("other", tk, 1)
 		stale := []any{"ended", "elsewhere", "unknown", "x|unknown|3", "t|unknown|1", fmt.Sprintf("x|g|%d", p.Range.ID), "t|g|0"}
 		f.ok(f.conn.Redis().SAdd(f.ctx, f.keys.Holdings(0, "dead"), stale...).Err())
 		if got := f.reap(death("dead"), 3); got.Again != 0 || len(got.HandOvers) != 0 {
 			f.Errorf("%+v", got)
 		}
 		if s := f.settle("other", p.Range, f.outcomes(p.Range, record.Succeeded)); !s.Applied {
-			f.Error("what another worker holds was taken")
+			f.Error("a range that another worker holds was taken")
+		}
+		if p := f.pull("other", tk, 1); p.Status != GotRange {
+			f.Error("a ticket that another worker holds was taken")
 		}
 		if in := f.look("elsewhere"); in.State != record.Running || in.Number != 1 {
 			f.Errorf("%+v", in)
