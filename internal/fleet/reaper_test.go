@@ -37,6 +37,8 @@ const (
 	sceneMembers = 5
 )
 
+func nobody(string) carrier.Crew { return carrier.Crew{} }
+
 func newScene(t *testing.T, ns string) *scene {
 	t.Helper()
 	rdb, c := start(t)
@@ -47,7 +49,7 @@ func fill(t *testing.T, rdb *redis.Client, c *conn.Conn, ns string) *scene {
 	t.Helper()
 	k := keys.New(ns, 2)
 	records := record.NewStore(c, k)
-	s := &scene{t: t, rdb: rdb, conn: c, keys: k, records: records, groups: group.NewStore(records), carrier: carrier.New(c, k)}
+	s := &scene{t: t, rdb: rdb, conn: c, keys: k, records: records, groups: group.NewStore(records), carrier: carrier.New(c, k, nobody)}
 	once(t, beatOf(c, k, "w"))
 	for i := range sceneTasks {
 		id := fmt.Sprint("t", i)
@@ -78,7 +80,7 @@ func (s *scene) ok(err error) {
 // reaper returns one that works over a connection of its own.
 func (s *scene) reaper(id string, c *conn.Conn) *Reaper {
 	records := record.NewStore(c, s.keys)
-	cr := carrier.New(c, s.keys)
+	cr := carrier.New(c, s.keys, nobody)
 	return NewReaper(ReaperConfig{
 		Conn: c, Keys: s.keys, ID: id, Reap: group.NewStore(records).Reap, Outbox: NewOutbox(OutboxConfig{}), Log: slog.New(slog.DiscardHandler),
 		HandOver: func(ctx context.Context, hs []record.HandOver) error { return cr.HandOver(ctx, records, hs) },

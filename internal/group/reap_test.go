@@ -300,7 +300,7 @@ func TestDecision05_SuspectsLeaveTheirRange(t *testing.T) {
 			s, err := f.groups.Apart(f.ctx, "w", p.Range, i)
 			f.ok(err)
 			id := fmt.Sprintf("g:%d", i)
-			if s.HandOver == nil || len(s.HandOver.Delivery.Refs) != 1 || s.HandOver.Delivery.Refs[0].ID != id {
+			if s.HandOver == nil || !s.HandOver.Alone || len(s.HandOver.Delivery.Refs) != 1 || s.HandOver.Delivery.Refs[0].ID != id {
 				f.Fatalf("%+v", s)
 			}
 			number := s.HandOver.Delivery.Refs[0].Number
@@ -312,7 +312,8 @@ func TestDecision05_SuspectsLeaveTheirRange(t *testing.T) {
 				f.ok(err)
 			}
 		}
-		if got := f.reap(death("w"), 10); got.CrashLoops != 1 || got.Again != 2 {
+		got := f.reap(death("w"), 10)
+		if got.CrashLoops != 1 || got.Again != 2 || len(got.HandOvers) != 2 || !got.HandOvers[0].Alone || !got.HandOvers[1].Alone {
 			f.Fatalf("%+v", got)
 		}
 		for _, i := range []int{0, 2} {

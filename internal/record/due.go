@@ -76,10 +76,10 @@ func ReadHandOver(r *Reply) (HandOver, error) {
 	return h, r.Err
 }
 
-// readTask reads a task's hand-over: ID, number, queue.
+// readTask reads a task's hand-over as scripts answer it: ID, number, queue, alone.
 func readTask(r *Reply) HandOver {
 	ref := Ref{ID: r.Str(), Number: r.Int()}
-	return HandOver{Queue: r.Str(), Delivery: Delivery{Refs: []Ref{ref}}}
+	return HandOver{Queue: r.Str(), Delivery: Delivery{Refs: []Ref{ref}}, Alone: r.Int() == 1}
 }
 
 // ReadTicket reads a ticket's hand-over as scripts answer it: group, nonce, place, number, queue.

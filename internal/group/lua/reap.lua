@@ -4,7 +4,7 @@
 -- ARGV  worker, beat (of its death), charged (1: a crash for what had started), limit, then item… (these alone)
 -- ANSWER {revived} it has beaten again since that beat
 --        {ok, how many it still holds, 0|1 outbox, tasks and tickets delivered again, members put back included, crash loops ended,
---        {task, id, number, queue | ticket, group, nonce, place, number, queue}…} enqueue these
+--        {task, id, number, queue, alone 0|1 | ticket, group, nonce, place, number, queue}…} enqueue these
 local worker, beat, charged, limit = ARGV[1], ARGV[2], ARGV[3] == '1', num(ARGV[4])
 local holdings, now = k_holdings(worker), now_ms()
 local revived = redis.call('GET', k_revived(worker))
@@ -45,7 +45,7 @@ local function task(id)
     return
   end
   local h = hand_over(id, t, now)
-  enqueue({'task', h[1], h[2], h[3]})
+  enqueue({'task', h[1], h[2], h[3], h[4]})
 end
 
 local function range(gid, rid)
