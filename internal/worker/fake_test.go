@@ -46,8 +46,11 @@ type fakeFleet struct {
 	cursor  int
 	notYet  int
 	ranges  int64
-	sizes   []int
-	rflags  map[int64]group.RangeFlag
+	crashes int // of each range
+
+	beginless bool // no begin is noted
+	sizes     []int
+	rflags    map[int64]group.RangeFlag
 }
 
 func (f *fakeFleet) note(t told) error {
@@ -137,6 +140,9 @@ func (f *fakeFleet) Begin(_ context.Context, _ string, ref record.Ref) (bool, er
 	err := f.note(told{what: "begin", id: ref.ID})
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.beginless {
+		return false, refusal("ERR broken")
+	}
 	return !f.fenced, err
 }
 
@@ -163,7 +169,7 @@ func (g fakeGroups) Pull(_ context.Context, _ string, t record.Ticket, _ string,
 	g.ranges++
 	g.sizes = append(g.sizes, n)
 	r := &group.Range{
-		Group: t.Group, ID: g.ranges, From: g.cursor, To: g.cursor + n, Number: 1, Queue: "q",
+		Group: t.Group, ID: g.ranges, From: g.cursor, To: g.cursor + n, Number: 1, Queue: "q", Crashes: g.crashes,
 		Members: slices.Clone(g.members[g.cursor : g.cursor+n]),
 	}
 	g.cursor += n
