@@ -176,8 +176,8 @@ func (r *Reaper) part(ctx context.Context, shard int, d group.Death, items ...st
 	if err != nil {
 		return got, err
 	}
-	r.count.redelivered.Add(uint64(got.Again)) //nolint:gosec // a count
-	r.count.loops.Add(uint64(got.CrashLoops))  //nolint:gosec // a count
+	r.count.redelivered.Add(uint64(got.Again))
+	r.count.loops.Add(uint64(got.CrashLoops))
 	if got.Outbox {
 		r.cfg.Outbox.Kick(shard)
 	}

@@ -333,11 +333,17 @@ func TestReadNamesTheDeadToTheReaper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, "ns")
 		survivors := make([]*Reaper, 3)
+		stops := make([]func(), 3)
+		defer func() {
+			for i, stop := range stops {
+				stop()
+				survivors[i].Close()
+			}
+		}()
 		for i := range survivors {
 			r := s.reaper(fmt.Sprint("survivor", i), s.conn)
 			survivors[i] = r
-			defer r.Close()
-			defer run(beatOf(s.conn, s.keys, fmt.Sprint("survivor", i), func(cfg *BeatConfig) { cfg.Read = r.Read }))()
+			stops[i] = run(beatOf(s.conn, s.keys, fmt.Sprint("survivor", i), func(cfg *BeatConfig) { cfg.Read = r.Read }))
 			time.Sleep(300 * time.Millisecond)
 		}
 		began := time.Now()

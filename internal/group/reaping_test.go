@@ -117,17 +117,17 @@ func (m *fleet) endTask(w string) bool {
 	id := rapid.SampledFrom(ids).Draw(m.t, "task")
 	c := m.tasks[w][id]
 	delete(m.tasks[w], id)
-	var s record.Settled
 	var err error
 	switch rapid.SampledFrom([]string{"settle", "settle", "retry", "giveback"}).Draw(m.t, "how") {
 	case "settle":
+		var s record.Settled
 		if s, err = m.records.Settle(m.ctx, w, c.Ref, record.Outcome{State: record.Succeeded, Value: record.Wrap([]byte("1")), Attempt: c.Attempt}); s.Applied {
 			m.applied(id)
 		}
 	case "retry":
-		s, err = m.records.Retry(m.ctx, w, c.Ref, &record.Failure{Kind: "error"}, 0)
+		_, err = m.records.Retry(m.ctx, w, c.Ref, &record.Failure{Kind: "error"}, 0)
 	case "giveback":
-		s, err = m.records.GiveBack(m.ctx, w, c.Ref, 0, false)
+		_, err = m.records.GiveBack(m.ctx, w, c.Ref, 0, false)
 	}
 	m.ok(err)
 	return true
@@ -146,7 +146,6 @@ func (m *fleet) endMembers(w string) bool {
 	if len(h.open) == 0 {
 		m.ranges[w] = slices.Delete(m.ranges[w], at, at+1)
 	}
-	var s record.Settled
 	var err error
 	switch rapid.SampledFrom([]string{"settle", "settle", "return", "leave", "apart"}).Draw(m.t, "how") {
 	case "settle":
@@ -155,21 +154,22 @@ func (m *fleet) endMembers(w string) bool {
 			outs[i] = record.Outcome{Index: index, State: record.Succeeded, Value: record.Wrap([]byte("1")), Attempt: 1, Started: true,
 				StartedAt: h.r.Now, FinishedAt: h.r.Now}
 		}
+		var s record.Settled
 		if s, err = m.groups.SettleRange(m.ctx, w, h.r, outs); s.Applied {
 			for _, index := range some {
 				m.applied(fmt.Sprintf("%s:%d", m.group, index))
 			}
 		}
 	case "return":
-		s, err = m.groups.ReturnRange(m.ctx, w, h.r, some)
+		_, err = m.groups.ReturnRange(m.ctx, w, h.r, some)
 	case "leave":
 		for _, index := range some {
-			s, err = m.groups.Leave(m.ctx, w, h.r, index, &record.Failure{Kind: "error"}, 0)
+			_, err = m.groups.Leave(m.ctx, w, h.r, index, &record.Failure{Kind: "error"}, 0)
 			m.ok(err)
 		}
 	case "apart":
 		for _, index := range some {
-			s, err = m.groups.Apart(m.ctx, w, h.r, index)
+			_, err = m.groups.Apart(m.ctx, w, h.r, index)
 			m.ok(err)
 		}
 	}

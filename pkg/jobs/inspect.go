@@ -23,7 +23,7 @@ type Info struct {
 	Attempt         int    // so far, from 1
 	Attempts        int    // at most
 	Delivery        int
-	Crashes         int // workers that died with it in the last 24 h
+	Crashes         int    // workers that died with it in the last 24 h
 	RetryOf         string // the ended task or group that this one does again
 	Worker          string
 	CancelReason    string
