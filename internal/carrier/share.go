@@ -56,11 +56,14 @@ func (c *Carrier) message(h record.HandOver, after string) (*conn.Call, error) {
 	return &conn.Call{Script: c.script(m.src, after), Keys: m.keys, Args: m.args}, nil
 }
 
-// messages returns a call for each hand-over: tasks share messages, a ticket travels alone.
+// shares reports whether a hand-over may travel with others: of tasks, but for suspects.
+func shares(h record.HandOver) bool { return h.Delivery.Ticket == nil && !h.Alone }
+
+// messages returns a call for each hand-over: tasks share messages, a ticket or a suspect travels alone.
 func (c *Carrier) messages(hs []record.HandOver, after string) (calls []*conn.Call, err error) {
 	calls = make([]*conn.Call, len(hs))
 	for i, h := range hs {
-		if h.Delivery.Ticket == nil {
+		if shares(h) {
 			calls[i] = &conn.Call{Joint: share{c, h.Queue, after}, Item: h.Delivery, Weight: len(h.Delivery.Refs)}
 		} else if calls[i], err = c.message(h, after); err != nil {
 			return nil, err
@@ -109,8 +112,9 @@ func (c *Carrier) rings(hs []record.HandOver) []*conn.Call {
 		if !seen {
 			order = append(order, h.Queue)
 		}
-		n.tasks += len(h.Delivery.Refs)
-		if h.Delivery.Ticket != nil {
+		if shares(h) {
+			n.tasks += len(h.Delivery.Refs)
+		} else {
 			n.messages++
 		}
 		count[h.Queue] = n

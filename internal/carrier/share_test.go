@@ -95,6 +95,23 @@ func TestDecision38_TasksThatLeaveTogetherShareDeliveries(t *testing.T) {
 	})
 }
 
+func TestDecision05_ASuspectSharesItsDeliveryWithNone(t *testing.T) {
+	onEach(t, func(t *testing.T, dial func() *redis.Client) {
+		rdb := dial()
+		c := New(conn.New(rdb, quiet), keys.New("n", 1), func(string) Crew { return Crew{Workers: 1, Slots: 64} })
+		hs := tasks("q", 5)
+		hs[1].Alone, hs[3].Alone = true, true
+		if err := c.Enqueue(t.Context(), hs); err != nil {
+			t.Fatal(err)
+		}
+		for _, refs := range pendingRefs(t, rdb, "q") {
+			if len(refs) > 1 && (slices.Contains(refs, "q-1") || slices.Contains(refs, "q-3")) {
+				t.Errorf("in one delivery: %v", refs)
+			}
+		}
+	})
+}
+
 func TestDecision38_WhatIsHandedBackIsTheHead(t *testing.T) {
 	onEach(t, func(t *testing.T, dial func() *redis.Client) {
 		rdb := dial()

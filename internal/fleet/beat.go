@@ -2,14 +2,11 @@ package fleet
 
 import (
 	"context"
-	_ "embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -21,17 +18,13 @@ import (
 	"github.com/gatherq/gatherq/internal/record"
 )
 
-//go:embed lua/beat.lua
-var beatSrc string
-
-var beatScript = conn.NewForeignScript("fleet.beat", carrier.LookLua+errandsSrc+beatSrc)
-
 const (
 	// beatEvery is less than a second, so that there is a beat in each second; what the beat looks for waits no longer than that.
-	beatEvery = 900 * time.Millisecond
-	beatLife  = time.Minute // of what a beat writes, after the last one
-	beatCalm  = 5 * time.Second
-	beatLong  = 10 // beats between those that renew the life, the list of workers and the clock
+	beatEvery    = 900 * time.Millisecond
+	beatWatchful = 500 * time.Millisecond // while somebody is late: who is dead shows sooner
+	beatLife     = 24 * time.Hour         // of what is known of a worker, where nobody is left to bury it
+	beatCalm     = 5 * time.Second
+	beatLong     = 10 // beats between those that say what does not change
 )
 
 // Status is what changes from beat to beat.
@@ -53,20 +46,47 @@ type BeatConfig struct {
 	// Look says what to look for on behalf of the carrier's server.
 	Look func() carrier.Look
 	// Told hears what each beat says that the fleet needs. It must not block.
-	Told  func(Errands)
-	Clock *Clock
-	Calm  bool // nobody else is there to hear it: it only has to keep its own key
-	Log   *slog.Logger
+	Told func(Errands)
+	// Read hears which other workers are late, in the order of the reads, and says whether to look again soon.
+	Read func(Reading) (soon bool)
+	// Revive is called when this worker had been declared dead, at that beat or before, and beats again: what others have taken from
+	// it stays theirs. It is called until it returns nil.
+	Revive func(ctx context.Context, beat int64) error
+	// Return gives back all that the worker still holds at its end.
+	Return func(ctx context.Context, beat int64) error
+	Clock  *Clock
+	Calm   bool // nobody else is there to hear it: it only has to keep its own key
+	Log    *slog.Logger
 }
 
+// Reading is what the answer to a beat says of the others.
+type Reading struct {
+	Sent, Answered time.Time // on the local clock
+	Now            time.Time // by Redis' clock
+	Late           []Late
+}
+
+// Late is a worker whose last beat is more than lateAfter ago, by Redis' clock, or in the future.
+type Late struct {
+	ID   string
+	Beat int64
+	At   time.Time // of that beat, by Redis' clock; zero: not known
+}
+
+// lateAfter is when a worker is looked at: one beat is missing.
+const lateAfter = 1200 * time.Millisecond
+
 // Beat writes each second that a worker lives: a counter that only grows, and what others want to know of it. The fields are
-// n (counter), host, pid, queues (JSON, with weights), types (a JSON list), slots, running, draining (0|1).
+// n (counter), at (its time), host, pid, queues (JSON, with weights), types (a JSON list), slots, running, draining (0|1). The answer
+// to a beat is the look at the others.
 type Beat struct {
 	cfg     BeatConfig
 	cluster bool
 	fixed   []any
 	n       int64 // beats so far
-	long    int64 // the beat that renews the rest
+	long    int64 // the beat that says the rest, too
+	owed    int64 // the beat at which it can last have been declared dead, while that is not dealt with
+	dealt   int64 // the last that was
 	last    atomic.Pointer[Errands]
 }
 
@@ -98,22 +118,20 @@ func (b *Beat) every() time.Duration {
 	return beatEvery
 }
 
-// Once beats now: it makes the worker known, and its clock. The error is that Redis did not answer.
-func (b *Beat) Once(ctx context.Context) error {
+// Once beats now: it makes the worker known, and its clock. soon says that the next beat should not wait for its time. The error
+// is that Redis did not answer.
+func (b *Beat) Once(ctx context.Context) (soon bool, err error) {
 	s := b.cfg.Status()
 	b.n++
-	long := 0
-	if b.n >= b.long {
-		long = 1
-	}
+	long := b.n >= b.long
 	draining := 0
 	if s.Draining {
 		draining = 1
 	}
 	look := b.cfg.Look()
 	names, args := errandsCall(b.cfg.Keys, b.cluster, look, b.every())
-	args = append(args, b.cfg.ID, beatLife.Milliseconds(), long, "n", b.n, "slots", s.Slots, "running", s.Running, "draining", draining)
-	if long == 1 {
+	args = append(args, b.cfg.ID, b.n, b.dealt, lateAfter.Milliseconds(), beatLife.Milliseconds(), "slots", s.Slots, "running", s.Running, "draining", draining)
+	if long {
 		args = append(args, b.fixed...)
 	}
 	call := &conn.Call{
@@ -121,23 +139,50 @@ func (b *Beat) Once(ctx context.Context) error {
 		Keys:   append([]string{b.cfg.Keys.Worker(b.cfg.ID), b.cfg.Keys.Workers(), b.cfg.Keys.Lead()}, names...),
 		Args:   args,
 	}
-	sent := time.Now()
+	r := Reading{Sent: time.Now()}
 	if err := b.cfg.Conn.All(ctx, call); err != nil {
-		return fmt.Errorf("beat: %w", err)
+		return false, fmt.Errorf("beat: %w", err)
 	}
-	r := record.NewReply(call.Reply, nil)
-	now := time.Unix(r.Int(), r.Int()*1000)
-	e, err := readErrands(r.List(), now, look.Queues)
+	r.Answered = time.Now()
+	e, dead, err := r.read(call.Reply, look.Queues)
 	if err != nil {
-		return fmt.Errorf("beat: %w", err)
+		return false, fmt.Errorf("beat: %w", err)
 	}
-	b.cfg.Clock.learn(sent, time.Now(), now)
+	b.cfg.Clock.learn(r.Sent, r.Answered, r.Now)
 	b.last.Store(&e)
 	b.cfg.Told(e)
-	if long == 1 {
+	if long {
 		b.long = b.n + beatLong
 	}
-	return nil
+	if dead {
+		b.long, b.owed = 0, b.n-1
+		b.cfg.Log.Warn("this worker had been declared dead; what it held may run elsewhere by now", "worker", b.cfg.ID)
+	}
+	if b.owed > 0 {
+		if err := b.cfg.Revive(ctx, b.owed); err != nil {
+			return true, fmt.Errorf("beat: revive: %w", err)
+		}
+		b.dealt, b.owed = b.owed, 0
+	}
+	return !b.cfg.Calm && b.cfg.Read(r), nil
+}
+
+// read takes in the answer to a beat.
+func (r *Reading) read(answer any, queues []string) (e Errands, dead bool, err error) {
+	a := record.NewReply(answer, nil)
+	r.Now = time.Unix(a.Int(), a.Int()*1000)
+	if e, err = readErrands(a.List(), r.Now, queues); err != nil {
+		return e, false, err
+	}
+	dead = a.Int() == 1
+	for a.More() {
+		l := a.List()
+		r.Late = append(r.Late, Late{ID: l.Str(), Beat: l.Int(), At: l.Time()})
+		if l.Err != nil {
+			return e, dead, l.Err
+		}
+	}
+	return e, dead, a.Err
 }
 
 // Run beats until ctx ends, and then takes the worker off the list.
@@ -145,6 +190,7 @@ func (b *Beat) Run(ctx context.Context) {
 	defer b.leave()
 	tick := time.NewTicker(b.every())
 	defer tick.Stop()
+	hasty := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -153,91 +199,38 @@ func (b *Beat) Run(ctx context.Context) {
 		}
 		// One beat that hangs must not keep the next one from going out over another connection.
 		once, stop := context.WithTimeout(ctx, beatEvery)
-		err := b.Once(once)
+		soon, err := b.Once(once)
 		if err == nil {
 			err = b.cfg.Ask(once)
 		}
 		stop()
 		if err != nil && ctx.Err() == nil {
-			b.long = 0 // the next one renews all
+			b.long = 0 // the next one says all
 			b.cfg.Log.Warn("beat not answered", "worker", b.cfg.ID, "err", err)
 		}
+		if soon != hasty {
+			hasty = soon
+			tick.Reset(map[bool]time.Duration{false: b.every(), true: beatWatchful}[hasty])
+		}
 	}
 }
+
+// leaveWithin is for the last words of a worker.
+const leaveWithin = 2 * time.Second
 
 func (b *Beat) leave() {
-	ctx, stop := context.WithTimeout(context.Background(), beatEvery)
+	ctx, stop := context.WithTimeout(context.Background(), leaveWithin)
 	defer stop()
-	calls := []*conn.Call{conn.NewCommand("del", b.cfg.Keys.Worker(b.cfg.ID)), conn.NewCommand("zrem", b.cfg.Keys.Workers(), b.cfg.ID)}
-	if b.Errands().Leads {
-		// It may have passed on meanwhile: then whoever has it gets it back with the next beat.
-		calls = append(calls, conn.NewCommand("del", b.cfg.Keys.Lead()))
+	err := b.cfg.Return(ctx, b.n)
+	if err == nil {
+		calls := []*conn.Call{conn.NewCommand("del", b.cfg.Keys.Worker(b.cfg.ID)), conn.NewCommand("zrem", b.cfg.Keys.Workers(), b.cfg.ID)}
+		if b.Errands().Leads {
+			// It may have passed on meanwhile: then whoever has it gets it back with the next beat.
+			calls = append(calls, conn.NewCommand("del", b.cfg.Keys.Lead()))
+		}
+		err = b.cfg.Conn.All(ctx, calls...)
 	}
-	err := b.cfg.Conn.All(ctx, calls...)
 	if err != nil {
-		b.cfg.Log.Warn("the worker could not be taken off the list; it fades by itself", "worker", b.cfg.ID, "err", err)
+		b.cfg.Log.Warn("the worker could not be taken off the list; the others declare it dead", "worker", b.cfg.ID, "err", err)
 	}
-}
-
-// Peer is what a worker's beat says of it.
-type Peer struct {
-	ID             string
-	Beat           int64
-	Host           string
-	PID            int
-	Queues         map[string]int
-	Types          []string
-	Slots, Running int
-	Draining       bool
-}
-
-// Peers reads the beats of all workers that beat in the last minute.
-func Peers(ctx context.Context, c *conn.Conn, k keys.Space) ([]Peer, error) {
-	list := conn.NewCommand("zrange", k.Workers(), 0, -1)
-	if err := c.Do(ctx, list); err != nil {
-		return nil, err
-	}
-	if list.Err != nil {
-		return nil, list.Err
-	}
-	ids, _ := list.Reply.([]any)
-	calls := make([]*conn.Call, len(ids))
-	for i, id := range ids {
-		calls[i] = conn.NewCommand("hmget", k.Worker(fmt.Sprint(id)), "n", "host", "pid", "queues", "types", "slots", "running", "draining")
-	}
-	if err := c.Do(ctx, calls...); err != nil {
-		return nil, err
-	}
-	var peers []Peer
-	for i, call := range calls {
-		if call.Err != nil {
-			return nil, call.Err
-		}
-		f, _ := call.Reply.([]any)
-		if len(f) != 8 || f[0] == nil {
-			continue // gone meanwhile
-		}
-		text := func(i int) string { s, _ := f[i].(string); return s }
-		number := func(i int) int { n, _ := strconv.Atoi(text(i)); return n }
-		p := Peer{
-			ID: fmt.Sprint(ids[i]), Beat: int64(number(0)), Host: text(1), PID: number(2),
-			Slots: number(5), Running: number(6), Draining: text(7) == "1",
-		}
-		if err := errors.Join(json.Unmarshal([]byte(text(3)), &p.Queues), json.Unmarshal([]byte(text(4)), &p.Types)); err != nil {
-			return nil, fmt.Errorf("beat of worker %s: %w", p.ID, err)
-		}
-		peers = append(peers, p)
-	}
-	return peers, nil
-}
-
-// Known reports whether a worker of the queue that lives has a handler for the type.
-func Known(ctx context.Context, c *conn.Conn, k keys.Space, queue, typ string) (bool, error) {
-	peers, err := Peers(ctx, c, k)
-	if err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(peers, func(p Peer) bool {
-		return !p.Draining && p.Queues[queue] > 0 && slices.Contains(p.Types, typ)
-	}), nil
 }

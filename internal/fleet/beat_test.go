@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -37,23 +38,50 @@ func noLook() carrier.Look {
 	return carrier.Look{Keys: []string{"bell"}, Step: 1, Args: []any{"", 1, 1}}
 }
 
+// beatOf returns a beat of a worker that holds nothing and hears nothing.
+func beatOf(c *conn.Conn, k keys.Space, id string, edit ...func(*BeatConfig)) *Beat {
+	cfg := BeatConfig{
+		Conn: c, Keys: k, ID: id, Clock: &Clock{}, Log: slog.New(slog.DiscardHandler),
+		Status: func() Status { return Status{} }, Ask: func(context.Context) error { return nil },
+		Look: noLook, Told: func(Errands) {},
+		Read: func(Reading) bool { return false }, Revive: func(context.Context, int64) error { return nil },
+		Return: func(context.Context, int64) error { return nil },
+	}
+	for _, e := range edit {
+		e(&cfg)
+	}
+	return NewBeat(cfg)
+}
+
+// run lets a beat run until the function that it returns is called.
+func run(b *Beat) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { b.Run(ctx); close(ended) }()
+	return func() { cancel(); <-ended }
+}
+
+func once(t *testing.T, b *Beat) {
+	t.Helper()
+	if _, err := b.Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestDecision01_ABeatIsACounter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rdb, c := start(t)
 		k := keys.New("ns", 1)
 		asked, clock := 0, &Clock{}
-		b := NewBeat(BeatConfig{
-			Conn: c, Keys: k, ID: "w1", Queues: map[string]int{"low": 1, "default": 3}, Types: []string{"echo", "a.b"}, Clock: clock, Log: slog.New(slog.DiscardHandler),
-			Status: func() Status { return Status{Slots: 8, Running: 3} },
-			Ask:    func(context.Context) error { asked++; return nil },
-			Look:   noLook, Told: func(Errands) {},
+		var returned int64
+		b := beatOf(c, k, "w1", func(cfg *BeatConfig) {
+			cfg.Queues, cfg.Types, cfg.Clock = map[string]int{"low": 1, "default": 3}, []string{"echo", "a.b"}, clock
+			cfg.Status = func() Status { return Status{Slots: 8, Running: 3} }
+			cfg.Ask = func(context.Context) error { asked++; return nil }
+			cfg.Return = func(_ context.Context, beat int64) error { returned = beat; return nil }
 		})
-		if err := b.Once(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() { b.Run(ctx); close(ended) }()
+		once(t, b)
+		stop := run(b)
 		last := 0
 		for range 30 {
 			time.Sleep(beatEvery)
@@ -66,6 +94,9 @@ func TestDecision01_ABeatIsACounter(t *testing.T) {
 		}
 		if asked != 30 {
 			t.Errorf("asked about its holdings %d times in 30 beats", asked)
+		}
+		if d := time.Since(clock.Now()).Abs(); d > time.Millisecond || clock.read.IsZero() {
+			t.Errorf("the clock is off by %s", d)
 		}
 		peers, err := Peers(t.Context(), c, k)
 		if err != nil || len(peers) != 1 {
@@ -84,45 +115,145 @@ func TestDecision01_ABeatIsACounter(t *testing.T) {
 			}
 		}
 		stop()
-		<-ended
-		if n := rdb.Exists(t.Context(), k.Worker("w1"), k.Workers(), k.Lead()).Val(); n != 0 {
-			t.Errorf("%d keys are left after a clean end", n)
+		if n := rdb.Exists(t.Context(), k.Worker("w1"), k.Workers(), k.Lead()).Val(); n != 0 || returned != int64(last) {
+			t.Errorf("%d keys are left after a clean end; what it held was given back at beat %d of %d", n, returned, last)
 		}
 	})
 }
 
-func TestTheKilledFadeFromTheList(t *testing.T) {
+func TestWhoCouldNotGiveBackStaysOnTheList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rdb, c := start(t)
 		k := keys.New("ns", 1)
-		beat := func(id string) *Beat {
-			return NewBeat(BeatConfig{
-				Conn: c, Keys: k, ID: id, Clock: &Clock{}, Log: slog.New(slog.DiscardHandler),
-				Status: func() Status { return Status{} }, Ask: func(context.Context) error { return nil },
-				Look: noLook, Told: func(Errands) {},
-			})
+		b := beatOf(c, k, "w", func(cfg *BeatConfig) {
+			cfg.Return = func(context.Context, int64) error { return errors.New("refused") }
+		})
+		once(t, b)
+		run(b)()
+		if n := rdb.Exists(t.Context(), k.Worker("w"), k.Workers()).Val(); n != 2 {
+			t.Errorf("%d of its 2 keys are there: nobody would look for what it held", n)
 		}
-		for _, id := range []string{"killed", "lives"} {
-			if err := beat(id).Once(t.Context()); err != nil {
+	})
+}
+
+func TestTheKilledStayOnTheListUntilTheyAreBuriedAndServeNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rdb, c := start(t)
+		k := keys.New("ns", 1)
+		serves := func(cfg *BeatConfig) { cfg.Queues, cfg.Types = map[string]int{"q": 1}, []string{"t"} }
+		once(t, beatOf(c, k, "killed", serves))
+		stop := run(beatOf(c, k, "lives"))
+		known := func() bool {
+			known, err := Known(t.Context(), c, k, "q", "t")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return known
+		}
+		if !known() {
+			t.Error("not known while it beats")
+		}
+		time.Sleep(Alive + time.Second)
+		synctest.Wait()
+		if known() {
+			t.Error("a worker that has been silent for a minute counts as one that serves")
+		}
+		if list := rdb.ZRange(t.Context(), k.Workers(), 0, -1).Val(); len(list) != 2 {
+			t.Errorf("listed: %q, want both", list)
+		}
+		stop()
+	})
+}
+
+func TestTheAnswerToABeatNamesWhoIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, c := start(t)
+		k := keys.New("ns", 1)
+		var read []Reading
+		b := beatOf(c, k, "w", func(cfg *BeatConfig) {
+			cfg.Read = func(r Reading) bool { read = append(read, r); return len(r.Late) > 0 }
+		})
+		for _, id := range []string{"dead", "beats"} {
+			once(t, beatOf(c, k, id))
+		}
+		beats := run(beatOf(c, k, "beats"))
+		time.Sleep(100 * time.Millisecond) // so that the beats are in between
+		at := time.Now()
+		stop := run(b)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		stop()
+		beats()
+		var gaps []time.Duration
+		for i, r := range read {
+			late := make([]string, 0, len(r.Late))
+			for _, l := range r.Late {
+				late = append(late, l.ID)
+			}
+			if want := r.Sent.Sub(at) > lateAfter; want != slices.Contains(late, "dead") || len(late) > 1 || len(late) == 1 && r.Late[0].Beat != 1 {
+				t.Errorf("after %s: late %+v", r.Sent.Sub(at), r.Late)
+			}
+			if i > 0 {
+				gaps = append(gaps, r.Sent.Sub(read[i-1].Sent))
+			}
+		}
+		if len(gaps) < 6 || gaps[0] != beatEvery || gaps[len(gaps)-1] != beatWatchful {
+			t.Errorf("between the reads: %v, want them sooner while somebody is late", gaps)
+		}
+	})
+}
+
+func TestDecision01_WhoBeatsAgainIsToldThatItWasDeclaredDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rdb, c := start(t)
+		k := keys.New("ns", 1)
+		declare := func(beat int) {
+			call := fleetCall(declareScript, k, "w", beat, "survivor", 1000)
+			if err := c.All(t.Context(), call); err != nil {
 				t.Fatal(err)
 			}
 		}
-		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() { beat("lives").Run(ctx); close(ended) }()
-		list := func() []string { return rdb.ZRange(t.Context(), k.Workers(), 0, -1).Val() }
-		time.Sleep(beatLife - beatEvery)
-		synctest.Wait()
-		if got := list(); !slices.Equal(slices.Sorted(slices.Values(got)), []string{"killed", "lives"}) {
-			t.Errorf("listed within the minute: %q", got)
+		refuse := true
+		var revived []int64
+		b := beatOf(c, k, "w", func(cfg *BeatConfig) {
+			cfg.Revive = func(_ context.Context, beat int64) error {
+				revived = append(revived, beat)
+				if refuse {
+					return errors.New("no answer")
+				}
+				return nil
+			}
+		})
+		once(t, b)
+		once(t, b)
+		declare(1) // of a read that is too old
+		once(t, b)
+		if len(revived) > 0 {
+			t.Fatalf("revived at %v: a declaration came through though it had beaten since", revived)
 		}
-		time.Sleep((beatLong + 2) * beatEvery)
-		synctest.Wait()
-		if got := list(); !slices.Equal(got, []string{"lives"}) {
-			t.Errorf("listed later: %q, want who lives alone", got)
+		declare(3)
+		for range 2 {
+			if _, err := b.Once(t.Context()); err == nil {
+				t.Error("no error though reviving failed")
+			}
 		}
-		stop()
-		<-ended
+		refuse = false
+		once(t, b)
+		once(t, b)
+		if !slices.Equal(revived, []int64{3, 4, 5}) {
+			t.Errorf("revived at %v, want 3, and then until it succeeds", revived)
+		}
+		if rdb.HExists(t.Context(), k.Worker("w"), "dead").Val() {
+			t.Error("it is still marked as dead")
+		}
+		if err := c.All(t.Context(), fleetCall(buryScript, k, "w", 7)); err != nil { // declared, and all was taken from it
+			t.Fatal(err)
+		}
+		once(t, b)
+		once(t, b)
+		if len(revived) != 4 || revived[3] != 7 || rdb.HGet(t.Context(), k.Worker("w"), "host").Val() == "" {
+			t.Errorf("revived at %v after it was buried; known of it: %v", revived, rdb.HGetAll(t.Context(), k.Worker("w")).Val())
+		}
 	})
 }
 

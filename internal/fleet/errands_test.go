@@ -24,11 +24,9 @@ func onEach(t *testing.T, test func(t *testing.T, s *redistest.Server)) {
 	t.Run("redis-server", func(t *testing.T) { test(t, redistest.Local(t)) })
 }
 
-func beatOf(c *conn.Conn, k keys.Space, id string, look func() carrier.Look) *Beat {
-	return NewBeat(BeatConfig{
-		Conn: c, Keys: k, ID: id, Clock: &Clock{}, Log: slog.New(slog.DiscardHandler), Look: look, Told: func(Errands) {},
-		Status: func() Status { return Status{} }, Ask: func(context.Context) error { return nil },
-	})
+// looking makes a beat look for that.
+func looking(look func() carrier.Look) func(*BeatConfig) {
+	return func(cfg *BeatConfig) { cfg.Look = look }
 }
 
 func TestOneLeads(t *testing.T) {
@@ -39,10 +37,8 @@ func TestOneLeads(t *testing.T) {
 		var ends sync.WaitGroup
 		stops := map[string]func(){}
 		for _, id := range []string{"a", "b", "c"} {
-			b := beatOf(c, k, id, noLook)
-			if err := b.Once(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			b := beatOf(c, k, id)
+			once(t, b)
 			ctx, stop := context.WithCancel(t.Context())
 			ends.Go(func() { b.Run(ctx) })
 			beats[id], stops[id] = b, stop
@@ -100,12 +96,10 @@ func TestABeatSeesWhatTheFleetNeeds(t *testing.T) {
 			}
 			return l
 		}
-		b := beatOf(link, k, "w", look)
+		b := beatOf(link, k, "w", looking(look))
 		see := func() Errands {
 			t.Helper()
-			if err := b.Once(ctx); err != nil {
-				t.Fatal(err)
-			}
+			once(t, b)
 			return b.Errands()
 		}
 		e := see()
@@ -149,7 +143,7 @@ func TestDecision41_TheBeatLooksForForeignWork(t *testing.T) {
 			t.Cleanup(server.Drain)
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
-			go beatOf(link, k, "w", server.Look).Run(ctx)
+			go beatOf(link, k, "w", looking(server.Look)).Run(ctx)
 			client := asynq.NewClientFromRedisClient(s.Client(t))
 			for range 3 {
 				for end := time.Now().Add(10 * time.Second); !server.Look().Parked; time.Sleep(time.Millisecond) {

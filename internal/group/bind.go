@@ -197,7 +197,7 @@ func (s *Store) alone(ctx context.Context, gid string, index int, m *Member, wit
 	if word := r.Str(); word != "ok" || !r.More() {
 		return nil, r.Err
 	}
-	ref := record.Ref{ID: r.Str(), Number: r.Int()}
+	ref := record.Ref{ID: r.Str(), Number: r.Int()} // nobody has crashed over it
 	return []record.HandOver{{Queue: r.Str(), Delivery: record.Delivery{Refs: []record.Ref{ref}}}}, r.Err
 }
 

@@ -212,6 +212,19 @@ func (s *Store) SettleRange(ctx context.Context, worker string, r *Range, outs [
 // Leave takes a member out of its range, to travel alone: with a failure after a failed attempt, which is charged; with none
 // because this worker does not know its type. The next try comes after delay; with 0 the answer has its hand-over.
 func (s *Store) Leave(ctx context.Context, worker string, r *Range, index int, f *record.Failure, delay time.Duration) (record.Settled, error) {
+	charged, unknown := 1, 0
+	if f == nil {
+		charged, unknown = 0, 1
+	}
+	return s.leave(ctx, worker, r, index, f, delay, charged, unknown)
+}
+
+// Apart takes a suspect out of its range, to travel alone, nothing charged. The answer has its hand-over.
+func (s *Store) Apart(ctx context.Context, worker string, r *Range, index int) (record.Settled, error) {
+	return s.leave(ctx, worker, r, index, nil, 0, 0, 0)
+}
+
+func (s *Store) leave(ctx context.Context, worker string, r *Range, index int, f *record.Failure, delay time.Duration, charged, unknown int) (record.Settled, error) {
 	var m *RangeMember
 	for i := range r.Members {
 		if r.Members[i].Index == index {
@@ -220,10 +233,6 @@ func (s *Store) Leave(ctx context.Context, worker string, r *Range, index int, f
 	}
 	if m == nil {
 		return record.Settled{}, fmt.Errorf("group %s: member %d is not in range %d to %d", r.Group, index, r.From, r.To)
-	}
-	charged, unknown := 1, 0
-	if f == nil {
-		charged, unknown = 0, 1
 	}
 	return record.ReadSettled(s.run(ctx, leaveScript, r.Group, r.Group, r.ID, r.Number, worker, index, m.Type, r.Queue, m.Args, m.Options,
 		record.Millis(m.Retention), record.Millis(delay), charged, f.Encode(), unknown))

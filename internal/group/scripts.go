@@ -38,9 +38,10 @@ func itemScript(name string, args int, parts ...string) *conn.Script {
 func fragments(parts ...string) []string {
 	src := []string{record.Fragment("base"), record.Fragment("watchers"), record.Fragment("members"), record.Fragment("task")}
 	for _, p := range parts {
-		if p == "tickets" {
+		switch p {
+		case "tickets", "crashes":
 			src = append(src, record.Fragment(p))
-		} else {
+		default:
 			src = append(src, text(p))
 		}
 	}
@@ -55,12 +56,12 @@ func within(function, names string, parts ...string) string {
 var (
 	stageScript        = conn.NewScript("group.stage", text("stage"))
 	commitScript       = script("commit", "tickets")
-	nextScript         = conn.NewItemScript("group.next", 16, within("fragments", "settle = settle_range, pull = pull", fragments("take", "range", "pull")...), text("next"))
+	nextScript         = conn.NewItemScript("group.next", 16, within("fragments", "settle = settle_range, pull = pull", fragments("take", "range", "crashes", "pull")...), text("next"))
 	settleScript       = itemScript("settle", 10, "take", "range")
 	leaveScript        = script("leave", "take")
 	aloneScript        = script("alone")
-	returnScript       = script("return", "take")
-	passScript         = script("pass", "take")
+	returnScript       = script("return", "take", "back")
+	passScript         = script("pass", "take", "back")
 	sweepScript        = script("sweep", "take")
 	cancelScript       = script("cancel")
 	cancelMemberScript = script("cancelmember")
@@ -69,12 +70,14 @@ var (
 	linkedScript       = script("linked")
 	whereScript        = script("where")
 	flagsScript        = script("flags", "take")
+	reapScript         = script("reap", "take", "back", "crashes")
+	reviveScript       = script("revive", "crashes")
 )
 
 // Scripts are all scripts of this package.
 func Scripts() []*conn.Script {
 	return []*conn.Script{stageScript, commitScript, nextScript, settleScript, leaveScript, aloneScript, returnScript, passScript, sweepScript,
-		cancelScript, cancelMemberScript, bindScript, boundScript, linkedScript, whereScript, flagsScript}
+		cancelScript, cancelMemberScript, bindScript, boundScript, linkedScript, whereScript, flagsScript, reapScript, reviveScript}
 }
 
 // Store reads and changes groups. It is safe for concurrent use.

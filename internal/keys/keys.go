@@ -78,6 +78,9 @@ func (s Space) Outbox(shard int) string { return s.Prefix(shard) + "outbox" }
 // Holdings returns the set of what a worker holds in a shard.
 func (s Space) Holdings(shard int, worker string) string { return s.Prefix(shard) + "h:" + worker }
 
+// Revived returns the key of the beat at which a worker came back that had been declared dead.
+func (s Space) Revived(shard int, worker string) string { return s.Prefix(shard) + "u:" + worker }
+
 // Args returns the key of one bucket of a group's packed arguments; nonce is that of its staging.
 func (s Space) Args(group, nonce string, bucket int) string {
 	return s.PrefixOf(group) + "a:" + nonce + ":" + strconv.Itoa(bucket)
@@ -92,6 +95,9 @@ func (s Space) Results(group string, bucket int) string {
 func (s Space) Map(group string, chunk int) string {
 	return s.PrefixOf(group) + "i:" + group + ":" + strconv.Itoa(chunk)
 }
+
+// Fleet returns what the names of the workers' own keys begin with. Scripts about beats get it as their only KEYS entry.
+func (s Space) Fleet() string { return "gq:{" + s.ns + "}:" }
 
 // Inbox returns the channel of one process' inbox.
 func (s Space) Inbox(id string) string { return "gq:{" + s.ns + "}:i:" + id }

@@ -5,6 +5,7 @@ local OPEN, OUTBOX = P .. 'open', P .. 'outbox'
 local function k_record(id) return P .. 'r:' .. id end
 local function k_tomb(id) return P .. 'z:' .. id end
 local function k_holdings(worker) return P .. 'h:' .. worker end
+local function k_revived(worker) return P .. 'u:' .. worker end
 local function k_args(nonce, bucket) return P .. 'a:' .. nonce .. ':' .. string.format('%d', bucket) end
 local function k_results(group, bucket) return P .. 'v:' .. group .. ':' .. string.format('%d', bucket) end
 local function k_map(group, chunk) return P .. 'i:' .. group .. ':' .. string.format('%d', chunk) end

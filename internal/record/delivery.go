@@ -66,4 +66,5 @@ func (e *VersionError) Error() string {
 type HandOver struct {
 	Queue    string // without namespace
 	Delivery Delivery
+	Alone    bool // it shares its message with no other: a suspect
 }

@@ -41,8 +41,7 @@ func (s *Store) Due(ctx context.Context, shard, limit int) (Due, error) {
 		a := r.List()
 		switch word := a.Str(); word {
 		case "task":
-			ref := Ref{ID: a.Str(), Number: a.Int()}
-			d.HandOvers = append(d.HandOvers, HandOver{Queue: a.Str(), Delivery: Delivery{Refs: []Ref{ref}}})
+			d.HandOvers = append(d.HandOvers, readTask(a))
 		case "ticket":
 			d.HandOvers = append(d.HandOvers, ReadTicket(a))
 		case "bind":
@@ -59,6 +58,28 @@ func (s *Store) Due(ctx context.Context, shard, limit int) (Due, error) {
 		}
 	}
 	return d, r.Err
+}
+
+// ReadHandOver reads one as scripts list it: "task" or "ticket", then what readTask or ReadTicket reads.
+func ReadHandOver(r *Reply) (HandOver, error) {
+	var h HandOver
+	switch word := r.Str(); word {
+	case "task":
+		h = readTask(r)
+	case "ticket":
+		h = ReadTicket(r)
+	default:
+		if r.Err == nil {
+			r.Err = fmt.Errorf("a hand-over of %q", word)
+		}
+	}
+	return h, r.Err
+}
+
+// readTask reads a task's hand-over as scripts answer it: ID, number, queue, alone.
+func readTask(r *Reply) HandOver {
+	ref := Ref{ID: r.Str(), Number: r.Int()}
+	return HandOver{Queue: r.Str(), Delivery: Delivery{Refs: []Ref{ref}}, Alone: r.Int() == 1}
 }
 
 // ReadTicket reads a ticket's hand-over as scripts answer it: group, nonce, place, number, queue.

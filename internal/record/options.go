@@ -12,16 +12,18 @@ const (
 	DefaultBackoffMax     = 5 * time.Minute
 	DefaultTimeout        = 30 * time.Minute
 	DefaultGrace          = 30 * time.Second
+	DefaultMaxCrashes     = 3
 )
 
-// Options are the settings of a task that only its worker needs. They lie in the record as JSON, opaque to all scripts, and come
-// with the claim. What is not said has its default, so the options of most tasks take no byte.
+// Options are the settings of a task that only its worker needs. They lie in the record as JSON, opaque to all scripts but for
+// MaxCrashes, and come with the claim. What is not said has its default, so the options of most tasks take no byte.
 type Options struct {
 	Retries          int    `json:"r,omitempty"`  // charged failures that are tried again
 	BackoffInitialMS int64  `json:"bi,omitempty"` // 0: DefaultBackoffInitial
 	BackoffMaxMS     int64  `json:"bm,omitempty"` // 0: DefaultBackoffMax
 	TimeoutMS        int64  `json:"to,omitempty"` // of one delivery's running time; 0: DefaultTimeout
 	GraceMS          *int64 `json:"gr,omitempty"` // nil: DefaultGrace; 0 is said, and none
+	MaxCrashes       int    `json:"mc,omitempty"` // 0: DefaultMaxCrashes. Scripts read this one
 }
 
 // Encode returns the stored form, empty where everything has its default.

@@ -23,8 +23,8 @@ func script(name string, parts ...string) *conn.Script {
 }
 
 // itemScript is a script whose function item takes args arguments.
-func itemScript(name string, args int) *conn.Script {
-	return conn.NewItemScript(name, args, source(name)...)
+func itemScript(name string, args int, parts ...string) *conn.Script {
+	return conn.NewItemScript(name, args, source(name, parts...)...)
 }
 
 func source(name string, parts ...string) []string {
@@ -37,7 +37,8 @@ func source(name string, parts ...string) []string {
 
 var (
 	createScript   = itemScript("create", 14)
-	claimScript    = itemScript("claim", 4)
+	claimScript    = itemScript("claim", 4, "crashes")
+	beginScript    = script("begin")
 	settleScript   = itemScript("settle", 7)
 	retryScript    = script("retry")
 	givebackScript = script("giveback")
@@ -47,13 +48,13 @@ var (
 	watchScript    = script("watch")
 	flagsScript    = script("flags")
 	linkScript     = script("link")
-	infoScript     = script("info")
+	infoScript     = script("info", "crashes")
 	outboxScript   = script("outbox")
 	toldScript     = script("told")
 )
 
 // Scripts are all scripts of this package, for the tests and for who must load or allow them.
 func Scripts() []*conn.Script {
-	return []*conn.Script{createScript, claimScript, settleScript, retryScript, givebackScript, cancelScript, dueScript, markScript,
+	return []*conn.Script{createScript, claimScript, beginScript, settleScript, retryScript, givebackScript, cancelScript, dueScript, markScript,
 		watchScript, flagsScript, linkScript, infoScript, outboxScript, toldScript}
 }

@@ -35,7 +35,7 @@ func (s *Store) GiveBack(ctx context.Context, worker string, ref Ref, delay time
 }
 
 // ReadSettled reads {ok, outbox, hand-over…} as all scripts answer that change what a holder holds: a hand-over is a ticket of five
-// fields or a task of three.
+// fields or a task of four.
 func ReadSettled(r *Reply) (Settled, error) {
 	var out Settled
 	switch word := r.Str(); word {
@@ -46,9 +46,9 @@ func ReadSettled(r *Reply) (Settled, error) {
 		case 5:
 			h := ReadTicket(r)
 			out.HandOver = &h
-		case 3:
-			ref := Ref{ID: r.Str(), Number: r.Int()}
-			out.HandOver = &HandOver{Queue: r.Str(), Delivery: Delivery{Refs: []Ref{ref}}}
+		case 4:
+			h := readTask(r)
+			out.HandOver = &h
 		}
 	case "fenced", "gone":
 	default:

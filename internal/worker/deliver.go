@@ -45,8 +45,10 @@ func (w *Worker) Deliver(queue string, message []byte) error {
 	if d.Ticket != nil {
 		claimed := make(chan error, 1)
 		p := &pump{w: w, ticket: *d.Ticket, queue: queue, claimed: claimed}
+		w.runs.take(p)
 		go func() {
 			defer w.wg.Done()
+			defer w.runs.drop(p)
 			p.run()
 		}()
 		return <-claimed
@@ -150,7 +152,14 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 	w.wg.Add(1) // until the record knows how it ended
 	go func() {
 		defer w.cfg.Slots.Release() // deferred: the handler may call Goexit
-		r.exec()
+		if c.Crashes < record.Suspect {
+			r.exec()
+			return
+		}
+		if w.suspects.enter(w, r) {
+			defer w.suspects.leave()
+			r.exec()
+		}
 	}()
 	return true
 }

@@ -46,8 +46,11 @@ type fakeFleet struct {
 	cursor  int
 	notYet  int
 	ranges  int64
-	sizes   []int
-	rflags  map[int64]group.RangeFlag
+	crashes int // of each range
+
+	beginless bool // no begin is noted
+	sizes     []int
+	rflags    map[int64]group.RangeFlag
 }
 
 func (f *fakeFleet) note(t told) error {
@@ -133,6 +136,16 @@ func (f *fakeFleet) GiveBack(_ context.Context, _ string, ref record.Ref, d time
 	return f.settled(told{what: "giveback", id: ref.ID, delay: d, unknown: unknown})
 }
 
+func (f *fakeFleet) Begin(_ context.Context, _ string, ref record.Ref) (bool, error) {
+	err := f.note(told{what: "begin", id: ref.ID})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.beginless {
+		return false, refusal("ERR broken")
+	}
+	return !f.fenced, err
+}
+
 func (f *fakeFleet) Flags(context.Context, string, ...record.Ref) ([]record.Flag, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -156,7 +169,7 @@ func (g fakeGroups) Pull(_ context.Context, _ string, t record.Ticket, _ string,
 	g.ranges++
 	g.sizes = append(g.sizes, n)
 	r := &group.Range{
-		Group: t.Group, ID: g.ranges, From: g.cursor, To: g.cursor + n, Number: 1, Queue: "q",
+		Group: t.Group, ID: g.ranges, From: g.cursor, To: g.cursor + n, Number: 1, Queue: "q", Crashes: g.crashes,
 		Members: slices.Clone(g.members[g.cursor : g.cursor+n]),
 	}
 	g.cursor += n
@@ -173,6 +186,10 @@ func (g fakeGroups) SettleRange(_ context.Context, _ string, r *group.Range, out
 
 func (g fakeGroups) Leave(_ context.Context, _ string, r *group.Range, i int, x *record.Failure, d time.Duration) (record.Settled, error) {
 	return g.settled(told{what: "leave", id: keys.Member(r.Group, i), failure: x, delay: d})
+}
+
+func (g fakeGroups) Apart(_ context.Context, _ string, r *group.Range, i int) (record.Settled, error) {
+	return g.settled(told{what: "apart", id: keys.Member(r.Group, i)})
 }
 
 func (g fakeGroups) ReturnRange(_ context.Context, _ string, r *group.Range, indexes []int) (record.Settled, error) {

@@ -194,6 +194,9 @@ func (p *pump) take(o *openRange) {
 		case !known:
 			o.alone(m.Index, verdict{act: actGiveBack, delay: unknownFirst}, nil)
 			o.decided(1)
+		case o.r.Crashes >= record.Suspect:
+			o.apart(m.Index)
+			o.decided(1)
 		default:
 			ready = append(ready, member{of: o, m: m})
 			p.typ = m.Type

@@ -51,7 +51,7 @@ func (o *openRange) start(m *group.RangeMember) *run {
 		cancelled: reason != nil, reason: reason, fenced: o.fenced, of: o,
 		w: o.w, number: o.r.Number, options: o.w.options(m.Options), handler: handler, args: m.Args, finish: o.finishMember,
 		job: Job{
-			ID: keys.Member(o.r.Group, m.Index), Type: m.Type, Queue: o.r.Queue, Attempt: 1, Delivery: o.r.Number,
+			ID: keys.Member(o.r.Group, m.Index), Type: m.Type, Queue: o.r.Queue, Attempt: 1, Delivery: o.r.Number, Crashes: o.r.Crashes,
 			Group: o.r.Group, Index: m.Index, QueuedAt: o.r.QueuedAt, Deadline: o.r.Deadline,
 		},
 	}
@@ -162,6 +162,13 @@ func (o *openRange) send(outs []record.Outcome) {
 func (o *openRange) alone(index int, v verdict, r *run) {
 	o.aside(v, 1, r, func(ctx context.Context) (record.Settled, error) {
 		return o.w.cfg.Groups.Leave(ctx, o.w.cfg.ID, o.r, index, v.failure, v.delay)
+	})
+}
+
+// apart takes a member out of the range that may have killed its workers: it comes again at once, by itself.
+func (o *openRange) apart(index int) {
+	o.aside(verdict{act: actGiveBack}, 1, nil, func(ctx context.Context) (record.Settled, error) {
+		return o.w.cfg.Groups.Apart(ctx, o.w.cfg.ID, o.r, index)
 	})
 }
 

@@ -18,6 +18,7 @@ type runs struct {
 	mu       sync.Mutex
 	held     map[*run]struct{}
 	ranges   map[*openRange]struct{}
+	pumps    map[*pump]struct{}
 	draining bool // what comes now goes back at once
 }
 

@@ -27,6 +27,8 @@ type Records interface {
 	Retry(ctx context.Context, worker string, ref record.Ref, f *record.Failure, delay time.Duration) (record.Settled, error)
 	GiveBack(ctx context.Context, worker string, ref record.Ref, delay time.Duration, unknownType bool) (record.Settled, error)
 	Flags(ctx context.Context, worker string, refs ...record.Ref) ([]record.Flag, error)
+	// Begin is called before the handler of a suspect; false: it is in other hands.
+	Begin(ctx context.Context, worker string, ref record.Ref) (bool, error)
 }
 
 // Groups is what it needs of group.Store.
@@ -34,6 +36,7 @@ type Groups interface {
 	Pull(ctx context.Context, worker string, t record.Ticket, nonce string, want int) (group.Pull, error)
 	SettleRange(ctx context.Context, worker string, r *group.Range, outs []record.Outcome) (record.Settled, error)
 	Leave(ctx context.Context, worker string, r *group.Range, index int, f *record.Failure, delay time.Duration) (record.Settled, error)
+	Apart(ctx context.Context, worker string, r *group.Range, index int) (record.Settled, error)
 	ReturnRange(ctx context.Context, worker string, r *group.Range, indexes []int) (record.Settled, error)
 	PassTicket(ctx context.Context, worker string, t record.Ticket) (record.Settled, error)
 	// Flags answers one for each range.
@@ -77,6 +80,7 @@ type Worker struct {
 	cfg       Config
 	sizes     *sizer
 	runs      runs
+	suspects  suspects
 	blobs     sync.Map // options by their stored form, at most maxBlobs
 	blobCount atomic.Int64
 	base      context.Context //nolint:containedctx // what handlers' contexts derive from
@@ -99,7 +103,7 @@ type Worker struct {
 
 // New returns a worker. Base is what the handlers' contexts derive from; its end does not touch them.
 func New(base context.Context, cfg Config) *Worker {
-	w := &Worker{cfg: cfg, sizes: newSizer(), base: context.WithoutCancel(base), aborts: make(chan struct{})}
+	w := &Worker{cfg: cfg, sizes: newSizer(), suspects: newSuspects(), base: context.WithoutCancel(base), aborts: make(chan struct{})}
 	w.life, w.kill = context.WithCancel(context.WithoutCancel(base))
 	w.pull, w.stop = context.WithCancel(w.life)
 	return w

@@ -14,7 +14,7 @@ type Run struct {
 	Queue    string
 	Attempt  int    // 1 + charged failures; a drain or a give-back is not charged
 	Delivery int    // larger at each hand-over to a worker: a fencing token for the handler's own database
-	Crashes  int    // workers that died with it
+	Crashes  int    // workers that died with it in the last 24 h
 	Group    string // ID of the gather that it is a member of, or empty
 	Index    int    // place in Group
 	QueuedAt time.Time

@@ -27,7 +27,7 @@ const (
 	ErrSuspendLimit     ErrorKind = "too_many_suspended" // unwound twice in a row without progress
 	ErrTimedOut         ErrorKind = "timeout"            // a delivery ran longer than Timeout; also context.DeadlineExceeded
 	ErrDeadline         ErrorKind = "deadline"           // past its Deadline, or not started within MaxPending; also context.DeadlineExceeded
-	ErrCrashLoop        ErrorKind = "crash_loop"         // it killed its worker too often
+	ErrCrashLoop        ErrorKind = "crash_loop"         // it killed its worker too often: MaxCrashes
 	ErrCancelled        ErrorKind = "cancelled"          // with the reason. Not context.Canceled: that is the awaiter's own
 )
 

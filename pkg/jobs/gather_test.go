@@ -434,7 +434,7 @@ func TestInspectSaysWhy(t *testing.T) {
 		}
 		want("no worker serves queue low")
 		k := c.engine.Keys()
-		rdb.ZAdd(t.Context(), k.Workers(), redis.Z{Score: 1, Member: "w"})
+		rdb.ZAdd(t.Context(), k.Workers(), redis.Z{Score: float64(time.Now().UnixMilli()), Member: "w"})
 		want("no worker serves queue low")
 		rdb.HSet(t.Context(), k.Worker("w"), "queues", `{"default":1}`)
 		want("no worker serves queue low")

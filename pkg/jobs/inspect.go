@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatherq/gatherq/internal/conn"
 	"github.com/gatherq/gatherq/internal/core"
+	"github.com/gatherq/gatherq/internal/fleet"
 	"github.com/gatherq/gatherq/internal/record"
 )
 
@@ -22,7 +23,7 @@ type Info struct {
 	Attempt         int    // so far, from 1
 	Attempts        int    // at most
 	Delivery        int
-	Crashes         int
+	Crashes         int    // workers that died with it in the last 24 h
 	RetryOf         string // the ended task or group that this one does again
 	Worker          string
 	CancelReason    string
@@ -114,7 +115,8 @@ func waits(ctx context.Context, e *core.Engine, rec record.Info) (string, error)
 		return "", nil
 	}
 	paused := conn.NewCommand("exists", e.Keys().AsynqPaused(rec.Queue))
-	workers := conn.NewCommand("zrevrange", e.Keys().Workers(), 0, maxWorkers-1)
+	alive := rec.Now.Add(-fleet.Alive).UnixMilli() // the dead stand there, too, until somebody has dealt with them
+	workers := conn.NewCommand("zrevrangebyscore", e.Keys().Workers(), "+inf", alive, "limit", 0, maxWorkers)
 	if err := e.Conn().Do(ctx, paused, workers); err != nil {
 		return "", unread(rec.ID, err)
 	}

@@ -2,6 +2,8 @@ package jobs
 
 import (
 	"time"
+
+	"github.com/gatherq/gatherq/internal/record"
 )
 
 // Three nested sets say at compile time where an option may stand. Where two say the same setting, the call's own wins over
@@ -105,6 +107,16 @@ func MaxPending(d time.Duration) Option {
 	return newOption(func(s *settings) *RejectedError {
 		s.maxPending = d
 		return between("max-pending", d, time.Millisecond, maxAhead)
+	})
+}
+
+// MaxCrashes is how many deaths of its worker end a task with ErrCrashLoop. A death is charged to what had started and not ended,
+// unless the worker was draining. From the second on the task runs alone in its delivery, one such task at a time in a worker,
+// and only such a run can be the last; a death that is 24 h old does not count any more. 3 to 1,000. Defaults to 3.
+func MaxCrashes(n int) Option {
+	return newOption(func(s *settings) *RejectedError {
+		s.task.MaxCrashes = n
+		return between("max-crashes", n, record.DefaultMaxCrashes, maxCrashes)
 	})
 }
 

@@ -55,6 +55,7 @@ type service struct {
 	clock  *fleet.Clock
 	exec   *worker.Worker
 	server atomic.Pointer[carrier.Server]
+	reaper *fleet.Reaper
 }
 
 func (s *service) run(ctx context.Context) error {
@@ -70,13 +71,14 @@ func (s *service) run(ctx context.Context) error {
 		Shards: e.Keys().Shards(), Deliver: e.Groups().DeliverOutbox, Late: e.Groups().DeliverLate,
 		Errands: errands, Calm: calm, Log: e.Log(),
 	})
+	handOver := func(ctx context.Context, hs []record.HandOver) error {
+		return e.Carrier().HandOver(ctx, e.Records(), hs)
+	}
 	promoter := fleet.NewPromoter(fleet.PromoterConfig{
 		Shards: e.Keys().Shards(), Due: e.Records().Due, Clock: s.clock, Outbox: outbox, Seen: !cluster, Calm: calm, Log: e.Log(),
-		HandOver: func(ctx context.Context, hs []record.HandOver) error {
-			return e.Carrier().HandOver(ctx, e.Records(), hs)
-		},
-		Bind:  func(ctx context.Context, id string) error { return e.Groups().Bind(ctx, id, e.Carrier()) },
-		Sweep: e.Groups().Sweep,
+		HandOver: handOver,
+		Bind:     func(ctx context.Context, id string) error { return e.Groups().Bind(ctx, id, e.Carrier()) },
+		Sweep:    e.Groups().Sweep,
 	})
 	s.exec = worker.New(ctx, worker.Config{
 		ID: s.id, Slots: w.slots, Records: e.Records(), Groups: e.Groups(), Carrier: hands{s}, Handlers: w.handlers,
@@ -91,9 +93,13 @@ func (s *service) run(ctx context.Context) error {
 		Outbox: func(id string) { outbox.Kick(e.Keys().Shard(id)) },
 		Now:    s.clock.Now, Log: e.Log(),
 	})
+	s.reaper = fleet.NewReaper(fleet.ReaperConfig{
+		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Reap: e.Groups().Reap, HandOver: handOver, Outbox: outbox, Log: e.Log(),
+	})
 	beat = fleet.NewBeat(fleet.BeatConfig{
 		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Clock: s.clock, Calm: calm, Log: e.Log(), Ask: s.exec.Ask,
-		Look: s.look, Told: promoter.Told,
+		Look: s.look, Told: promoter.Told, Read: s.reaper.Read, Return: s.reaper.Return,
+		Revive: func(ctx context.Context, beat int64) error { return e.Groups().Revive(ctx, s.id, beat) },
 		Queues: w.cfg.Queues, Types: slices.Collect(maps.Keys(w.handlers)),
 		Status: func() fleet.Status {
 			st := s.exec.Stats()
@@ -106,7 +112,10 @@ func (s *service) run(ctx context.Context) error {
 			return e.Carrier().Strays(ctx, queue, age, e.Records().Unclaimed)
 		},
 	})
-	if err := beat.Once(ctx); err != nil {
+	holdings := fleet.NewHoldings(fleet.HoldingsConfig{
+		ID: s.id, Shards: e.Keys().Shards(), Recorded: e.Groups().Holdings, Held: s.exec.Holdings, Reaper: s.reaper, Calm: calm, Log: e.Log(),
+	})
+	if _, err := beat.Once(ctx); err != nil {
 		return unstored("", err)
 	}
 
@@ -115,14 +124,16 @@ func (s *service) run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer func() {
 		end()
-		outbox.Close()
+		s.reaper.Close()
 		wg.Wait()
+		outbox.Close()
 	}()
 	wg.Go(func() { s.listen(parts, promoter) })
 	wg.Go(func() { beat.Run(parts) })
 	wg.Go(func() { promoter.Run(parts) })
 	wg.Go(func() { outbox.Run(parts) })
 	wg.Go(func() { strays.Run(parts) })
+	wg.Go(func() { holdings.Run(parts) })
 	return s.serve(ctx)
 }
 
@@ -151,7 +162,7 @@ func (s *service) serve(ctx context.Context) error {
 	s.server.Store(server)
 	close(started)
 	w.mu.Lock()
-	w.exec = s.exec
+	w.exec, w.reaper = s.exec, s.reaper
 	w.mu.Unlock()
 	close(w.ready)
 	s.engine.Log().Info("worker takes tasks", "worker", s.id, "queues", len(w.cfg.Queues), "slots", w.slots.Size(), "types", len(w.handlers))

@@ -15,6 +15,7 @@ const (
 	defaultMaxPending = 7 * 24 * time.Hour
 
 	maxRetries   = 1000
+	maxCrashes   = 1000
 	maxBackoff   = 24 * time.Hour
 	maxTimeout   = 24 * time.Hour
 	maxGrace     = 10 * time.Minute

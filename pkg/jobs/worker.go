@@ -14,6 +14,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"github.com/gatherq/gatherq/internal/fleet"
 	"github.com/gatherq/gatherq/internal/names"
 	"github.com/gatherq/gatherq/internal/worker"
 )
@@ -138,6 +139,7 @@ type Worker struct {
 	errs     []error // of Handle
 	began    bool
 	exec     *worker.Worker // since Run
+	reaper   *fleet.Reaper  // since Run
 }
 
 // NewWorker returns a worker that Run starts. It does no I/O; the error is a *RejectedError about c or cfg.
@@ -227,23 +229,27 @@ func (w *Worker) Abort() { w.abortOnce.Do(func() { close(w.abort) }) }
 // Stats returns slots and counters since the start.
 func (w *Worker) Stats() WorkerStats {
 	w.mu.Lock()
-	exec := w.exec
+	exec, reaper := w.exec, w.reaper
 	w.mu.Unlock()
 	if exec == nil {
 		return WorkerStats{Slots: w.slots.Size()}
 	}
-	s := exec.Stats()
+	s, r := exec.Stats(), reaper.Stats()
 	return WorkerStats{
 		Slots: s.Slots, Running: s.Running, Stuck: s.Stuck,
 		Started: s.Started, Succeeded: s.Succeeded, Failed: s.Failed, Cancelled: s.Cancelled, Fenced: s.Fenced,
+		Dead: r.Dead, Redelivered: r.Redelivered, CrashLoops: r.CrashLoops,
 	}
 }
 
 // WorkerStats is a snapshot of a Worker. Slots and Running count handlers; Stuck are those of the running ones whose task was
 // settled or given back without them, because they ignore the end of their context: their slots stay taken. Started counts
 // deliveries; the others their ends: Failed those that are final, Fenced those that did not count because the task
-// was in other hands.
+// was in other hands. Dead, Redelivered and CrashLoops count what this worker did for all: workers that it found dead, tasks,
+// members and tickets that it took from them, or that the records said it held itself and it did not know of, to be
+// delivered again, and tasks that it ended with ErrCrashLoop.
 type WorkerStats struct {
 	Slots, Running, Stuck                         int
 	Started, Succeeded, Failed, Cancelled, Fenced uint64
+	Dead, Redelivered, CrashLoops                 uint64
 }

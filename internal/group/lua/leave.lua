@@ -1,7 +1,7 @@
 -- leave takes a member out of its range, to travel alone: after a failure that may be retried, or because this worker cannot run it.
 -- KEYS  1 the shard's prefix; touches r:<group> r:<group>:<index> x:<group> i:<group>:<chunk> open h:<worker>; what range touches where the group's end was requested
 -- ARGV  group range number worker index type queue args options retention delay charged(0|1) failure unknown-type(0|1)
--- ANSWER {ok, 0|1 outbox} · {ok, 0, id, number, queue} enqueue this · {fenced} · {gone}
+-- ANSWER {ok, 0|1 outbox} · {ok, 0, id, number, queue, alone 0|1} enqueue this · {fenced} · {gone}
 local gid, rid, index = ARGV[1], ARGV[2], tonumber(ARGV[5])
 local g = group_read(gid)
 if not g.n or g.bs then return {'gone'} end
@@ -17,6 +17,7 @@ redis.call('HSET', k_record(id), 'k', 't', 'ty', ARGV[6], 'q', ARGV[7], 'a', ARG
   's', 'retrying', 'n', ARGV[3], 'at', ARGV[12], 'qa', g.qa, 'du', S(now + num(ARGV[11])), 'cr', p[4], 'mp', g.mp or '0')
 if g.dl then redis.call('HSET', k_record(id), 'dl', g.dl) end
 if ARGV[12] == '1' then redis.call('HSET', k_record(id), 'le', ARGV[13], 'sa', S(now)) end
+if ARGV[12] == '0' and p[4] ~= '' then redis.call('HSET', k_record(id), 'sa', S(now)) end -- it had started
 if ARGV[14] == '1' then redis.call('HSET', k_record(id), 'u', S(now)) end
 local flag = redis.call('HGET', k_flags(gid), ARGV[5]) or g.c
 if flag then
@@ -26,7 +27,7 @@ if flag then
 end
 if num(ARGV[11]) == 0 then
   local h = hand_over(id, task_read(id), now)
-  return {'ok', 0, h[1], h[2], h[3]}
+  return {'ok', 0, h[1], h[2], h[3], h[4]}
 end
 if ARGV[12] == '0' then redis.call('HSET', k_record(id), 's', 'pending', 'mk', '0') end
 local due = now + num(ARGV[11])

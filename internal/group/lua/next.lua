@@ -55,7 +55,7 @@ local function pull_plain(gid, f, set, nonce, place, number, worker, call, want,
   local there = redis.call('GETRANGE', map, at, at + (to - from) * 4 - 1)
   if there ~= string.sub(ZEROS, 1, #there) then return nil end
   local rid, seg = f.rn + 1, f.cs
-  redis.call('HSET', k_ranges(gid), rid, from .. ';' .. to .. ';1;0;' .. worker .. ';' .. call .. ';' .. seg .. ';' .. to - from .. ';')
+  redis.call('HSET', k_ranges(gid), rid, from .. ';' .. to .. ';1;;' .. worker .. ';' .. call .. ';' .. seg .. ';' .. to - from .. ';')
   redis.call('SADD', k_holdings(worker), 'x|' .. gid .. '|' .. rid)
   local n = #set
   set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'ci', to, 'rn', rid

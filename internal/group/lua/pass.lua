@@ -9,12 +9,6 @@ if not g.n or g.bs then return {'gone'} end
 local field = redis.call('HGET', gk, 't' .. place)
 local t = field and split(field, ';')
 if not t or t[1] ~= ARGV[3] or t[2] ~= ARGV[4] then return {'fenced'} end
-redis.call('SREM', k_holdings(ARGV[4]), 't|' .. gid .. '|' .. place)
-if not g.bd and exhausted(gid) then
-  close_ticket(gid, place)
-  return {'ok', 0}
-end
-local number = redis.call('HINCRBY', gk, 'tn', 1)
-redis.call('HSET', gk, 't' .. place, S(number) .. ';;;;0')
-redis.call('ZADD', OPEN, S(now_ms() + HANDOVER), '#' .. place .. ':' .. gid)
-return {'ok', 0, gid, g.no, place, number, g.q}
+local back = ticket_back(gid, g, place, ARGV[4], now_ms())
+if not back then return {'ok', 0} end
+return {'ok', 0, back[1], back[2], back[3], back[4], back[5]}

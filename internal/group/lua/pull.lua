@@ -36,7 +36,7 @@ local function pull(gid, nonce, place, number, worker, call, want, have)
         return {'sweep'}
       end
     end
-    local from, to, n, crashes, seg, left, m, except = take_range(gid, num(want))
+    local from, to, n, died, seg, left, m, except = take_range(gid, num(want))
     if not from and not exhausted(gid) then -- long stretches of members that ranges do not carry
       redis.call('HSET', gk, 't' .. place, number .. ';' .. worker .. ';;;1')
       return {'notyet'}
@@ -47,7 +47,7 @@ local function pull(gid, nonce, place, number, worker, call, want, have)
       return {'empty'}
     end
     rid = S(redis.call('HINCRBY', gk, 'rn', 1))
-    p = {S(from), S(to), S(n), S(crashes), worker, call, S(seg), S(left), except}
+    p = {S(from), S(to), S(n), died, worker, call, S(seg), S(left), except}
     map = m
     redis.call('HSET', k_ranges(gid), rid, table.concat(p, ';'))
     redis.call('SADD', k_holdings(worker), 'x|' .. gid .. '|' .. rid)
@@ -57,7 +57,7 @@ local function pull(gid, nonce, place, number, worker, call, want, have)
   redis.call('HSET', gk, 't' .. place, number .. ';' .. worker .. ';' .. call .. ';' .. rid .. ';1')
   local args = ''
   if p[7] ~= have then args = redis.call('HGET', k_args(g.no, math.floor(tonumber(p[7]) / BUCKET)), p[7]) or '' end
-  local answer = {'range', rid, p[1], p[2], p[3], p[4], p[7], map, args, g.q, g.qa, g.dl or '0'}
+  local answer = {'range', rid, p[1], p[2], p[3], crash_count(p[4], now), p[7], map, args, g.q, g.qa, g.dl or '0'}
   if redis.call('EXISTS', k_flags(gid)) == 1 then
     for i = tonumber(p[1]), tonumber(p[2]) - 1 do
       local c = redis.call('HGET', k_flags(gid), S(i))

@@ -5,7 +5,8 @@ local function open_members(gid, from, to, except)
   local map = map_get(gid, from, to - from)
   if except == '' and map == string.rep(OPEN4, to - from) then return map, to - from end
   for _, r in ipairs(parse_runs(except)) do
-    map = string.sub(map, 1, (r[1] - from) * 4) .. string.rep(ALONE, r[2]) .. string.sub(map, (r[1] - from + r[2]) * 4 + 1)
+    local first, after = math.max(r[1], from), math.min(r[1] + r[2], to) -- a part of the range may have been taken
+    if first < after then map = string.sub(map, 1, (first - from) * 4) .. string.rep(ALONE, after - first) .. string.sub(map, (after - from) * 4 + 1) end
   end
   local left = 0
   for i = 1, #map, 4 do
@@ -26,7 +27,7 @@ local function take_range(gid, want)
       to = from + want
     end
     local map, left = open_members(gid, from, to, p[6])
-    if left > 0 then return from, to, tonumber(p[3]), tonumber(p[4]), tonumber(p[5]), left, map, p[6] end
+    if left > 0 then return from, to, tonumber(p[3]), p[4], tonumber(p[5]), left, map, p[6] end
   end
   local f = redis.call('HMGET', gk, 'cs', 'ci', 'sn', 'no')
   local cs, ci, sn = tonumber(f[1]), tonumber(f[2]), tonumber(f[3])
@@ -47,7 +48,7 @@ local function take_range(gid, want)
     if from < to then
       redis.call('HSET', gk, 'cs', S(cs), 'ci', S(ci))
       local map, left = open_members(gid, from, to, '')
-      return from, to, 1, 0, seg, left, map, ''
+      return from, to, 1, '', seg, left, map, ''
     end
   end
   redis.call('HSET', gk, 'cs', S(cs), 'ci', S(ci))

@@ -21,5 +21,5 @@ local function item(id, number, worker, nonce)
     redis.call('ZADD', OPEN, S(FAR), id)
     redis.call('SADD', k_holdings(worker), id)
   end
-  return {'claimed', f[3], f[4] or '', f[8] or '', num(f[9]), num(f[10]), num(f[5]), num(f[11]), f[12] and 1 or 0, f[12] or '', f[14] or '', num(f[15]), num(f[16])}
+  return {'claimed', f[3], f[4] or '', f[8] or '', num(f[9]), crash_count(f[10], now), num(f[5]), num(f[11]), f[12] and 1 or 0, f[12] or '', f[14] or '', num(f[15]), num(f[16])}
 end

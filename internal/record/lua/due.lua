@@ -2,7 +2,7 @@
 -- groups that need somebody. What it does not finish it moves, so that two callers never get the same thing.
 -- KEYS  1 the shard's prefix; touches open, the records found there, outbox
 -- ARGV  limit
--- ANSWER {next (ms from now, -1 none), outbox 0|1, {task, id, number, queue | ticket, group, nonce, place, number, queue | bind, group | sweep, group}…}
+-- ANSWER {next (ms from now, -1 none), outbox 0|1, {task, id, number, queue, alone 0|1 | ticket, group, nonce, place, number, queue | bind, group | sweep, group}…}
 local now, outbox, acts = now_ms(), 0, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0, num(ARGV[1]))) do
   local place, gid = string.match(id, '^#(%d+):(.*)$')
@@ -52,7 +52,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
           redis.call('ZADD', OPEN, S(rest(t)), id)
         else
           local h = hand_over(id, t, now)
-          acts[#acts + 1] = {'task', h[1], h[2], h[3]}
+          acts[#acts + 1] = {'task', h[1], h[2], h[3], h[4]}
         end
       end
     else

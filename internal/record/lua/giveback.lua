@@ -1,7 +1,7 @@
 -- giveback returns a claimed task, nothing charged, at once or after a delay. A cancel that came meanwhile ends it.
 -- KEYS  1 the shard's prefix; touches r:<id> open h:<worker>; what settle touches when it ends the task
 -- ARGV  id number worker delay unknown-type(0|1)
--- ANSWER {ok, 0|1 outbox} · {ok, 0, id, number, queue} enqueue this · {fenced} · {gone}
+-- ANSWER {ok, 0|1 outbox} · {ok, 0, id, number, queue, alone 0|1} enqueue this · {fenced} · {gone}
 local id, t = ARGV[1], task_read(ARGV[1])
 if not t or FINAL[t.s] then return {'gone'} end
 local key, now = k_record(id), now_ms()
@@ -21,4 +21,4 @@ if num(ARGV[4]) > 0 then
   return {'ok', 0}
 end
 local h = hand_over(id, t, now)
-return {'ok', 0, h[1], h[2], h[3]}
+return {'ok', 0, h[1], h[2], h[3], h[4]}

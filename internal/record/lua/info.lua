@@ -17,7 +17,7 @@ for i = 1, #f, 2 do
   if f[i] == 'k' then kind = f[i + 1] end
   if not skip[f[i]] then
     out[#out + 1] = f[i]
-    out[#out + 1] = f[i + 1]
+    out[#out + 1] = f[i] == 'cr' and S(crash_count(f[i + 1], now_ms())) or f[i + 1]
   end
 end
 if kind == 'g' then

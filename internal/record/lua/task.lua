@@ -11,13 +11,15 @@ local function task_read(id)
   return t
 end
 
--- hand_over makes the task wait for a delivery under a new number. The answer goes to who enqueues: id, number, queue.
+-- hand_over makes the task wait for a delivery under a new number. The answer goes to who enqueues: id,
+-- number, queue, and 1 for a suspect, which shares its delivery with none (a crash that does not count any more errs on that side).
 local function hand_over(id, t, now)
   local n = redis.call('HINCRBY', k_record(id), 'n', 1)
   redis.call('HSET', k_record(id), 's', 'pending')
   redis.call('HDEL', k_record(id), 'h', 'nc', 'mk')
   look(id, now + HANDOVER)
-  return {id, n, t.q}
+  local died = redis.call('HGET', k_record(id), 'cr')
+  return {id, n, t.q, died and string.find(died, ',', 1, true) and 1 or 0}
 end
 
 -- finish ends a task; everything that ends one comes here. attempt is 1 + charged failures before. Returns 1 when the outbox has news.
