@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	notYetPause = 50 * time.Millisecond // until a group that is not committed is asked for again
+	notYetFirst = 2 * time.Millisecond  // until a group that is not committed is asked for again: mostly its commit follows at once
+	notYetLast  = 50 * time.Millisecond // the same, doubled from time to time
 	holdFirst   = 50 * time.Millisecond // with a ticket, before others that wait are looked for
 	holdLast    = time.Second           // between looks that found nobody
 	stallAfter  = 5 * time.Millisecond  // with short members waiting behind one that is not short
@@ -37,6 +38,7 @@ type pump struct {
 	state ticketState // owned by the goroutine of run, as is what follows
 	held  bool        // the group knows this worker as the ticket's holder
 	typ   string      // met last
+	early int         // times in a row that the group was not committed yet
 
 	mu      sync.Mutex
 	waiting []member // not started, in order
@@ -96,7 +98,7 @@ func (p *pump) run() {
 		var tick <-chan time.Time
 		switch {
 		case p.state == ticketNotYet:
-			tick = time.After(notYetPause)
+			tick = time.After(min(notYetFirst<<min(p.early, 10), notYetLast))
 		case !idle:
 			tick = time.After(stallAfter)
 		}
@@ -106,6 +108,7 @@ func (p *pump) run() {
 		case <-tick:
 			if p.state == ticketNotYet {
 				p.state = ticketLive
+				p.early++
 			}
 		case <-w.pull.Done():
 		case <-look.C:
@@ -163,7 +166,7 @@ func (p *pump) pull() {
 	case got.Status == group.NotYet:
 		p.state = ticketNotYet
 	case got.Status == group.GotRange:
-		p.held = true
+		p.held, p.early = true, 0
 		p.take(w.openRange(got.Range))
 	default: // Empty, Stale
 		w.cfg.Log.Debug("a ticket is over", "group", p.ticket.Group, "place", p.ticket.Place, "delivery", p.ticket.Number, "stale", got.Status == group.Stale)

@@ -217,26 +217,26 @@ func TestMembersThatFailMayRetryAlone(t *testing.T) {
 }
 
 func TestDecision36_NotYetHoldsNoSlot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeFleet{notYet: 4}
-		f.gather(3, "t")
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result { return Result{} }})
-		begin := time.Now()
-		deliver(t, w, ticket)
-		for range 3 {
-			time.Sleep(notYetPause / 2)
+	// the pauses double up to the last: 2, 4, 8, 16, 32, 50, 50 ms
+	for notYet, want := range map[int]time.Duration{1: notYetFirst, 3: 7 * notYetFirst, 7: 31*notYetFirst + 2*notYetLast} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fakeFleet{notYet: notYet}
+			f.gather(3, "t")
+			w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result { return Result{} }})
+			begin := time.Now()
+			deliver(t, w, ticket)
+			time.Sleep(want - notYetFirst/2)
 			if w.cfg.Slots.Free() != 1 {
 				t.Error("a slot is held for a group that is not there yet")
 			}
-			time.Sleep(notYetPause / 2)
-		}
-		w.wg.Wait()
-		synctest.Wait()
-		ends(t, f)
-		if took := time.Since(begin); took < 4*notYetPause || took > 7*notYetPause {
-			t.Errorf("took %s with four times not yet", took)
-		}
-	})
+			w.wg.Wait()
+			synctest.Wait()
+			ends(t, f)
+			if took := time.Since(begin); took < want || took > want+notYetLast+2*flushAfter { // a look at who waits begins a pause anew
+				t.Errorf("took %s with %d times not yet, want %s", took, notYet, want)
+			}
+		})
+	}
 }
 
 func TestDecision36_TheTicketGoesRoundWhereOthersWait(t *testing.T) {
