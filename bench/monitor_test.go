@@ -93,7 +93,7 @@ func TestMonitorLogsIn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer rdb.Close()
+		t.Cleanup(func() { rdb.Close() })
 		m, err := newMonitor(t.Context(), rdb)
 		if (err == nil) != ok {
 			t.Errorf("with password %q: %v", password, err)

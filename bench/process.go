@@ -54,7 +54,8 @@ func (s *session) start(jobs ...job) ([]*process, error) {
 
 func (s *session) startOne(j job) (*process, error) {
 	j.Target, j.Keys = s.cfg.Target, s.keys
-	command := exec.Command(s.cfg.Program, WorkerCommand) //nolint:noctx // ended by the end of its input, and killed where it does not listen
+	// Not with a context: it ends with its input, and is killed where it does not listen.
+	command := exec.Command(s.cfg.Program, WorkerCommand)
 	command.Env = environment()
 	endWithParent(command)
 	command.Stderr = s.cfg.Stderr

@@ -89,8 +89,9 @@ func (s *session) measure(sc scenario, emit func(report.Sample)) (err error) {
 		return err
 	}
 	defer s.client.Close()
-	shared, own := make([]*process, 0), make([][]*process, len(sc.sides))
-	defer func() { stopAll(slices.Concat(append(own, shared)...)) }()
+	var shared []*process
+	own := make([][]*process, len(sc.sides))
+	defer func() { stopAll(slices.Concat(shared, slices.Concat(own...))) }()
 	rounds, first := s.cfg.Rounds, 0
 	if sc.once {
 		rounds, first = 1, 1

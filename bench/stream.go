@@ -118,19 +118,17 @@ func (r *round) streamed(command *exec.Cmd, members int, awaited bool, line func
 
 // readResults checks each line of a result against its arguments. Without results the one line is the group's ID.
 func readResults(output io.Reader, awaited bool, line func(i int) []byte) (id string, lines int, err error) {
-	for text := bufio.NewScanner(output); ; lines++ {
-		if !text.Scan() {
-			return id, lines, text.Err()
-		}
+	text := bufio.NewScanner(output)
+	for ; text.Scan(); lines++ {
 		switch {
 		case !awaited:
 			id = text.Text()
-		case err == nil && !bytes.Equal(text.Bytes(), line(lines)):
-			err = fmt.Errorf("result %d is %.200q", lines, text.Bytes())
+		case !bytes.Equal(text.Bytes(), line(lines)):
 			_, _ = io.Copy(io.Discard, output)
-			return id, lines, err
+			return id, lines, fmt.Errorf("result %d is %.200q", lines, text.Bytes())
 		}
 	}
+	return id, lines, text.Err()
 }
 
 // groupEnds waits until all members of a group have ended: what goes on would disturb what is measured next.

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -26,14 +27,17 @@ func children(t *testing.T, parent int) (pids []int) {
 		if err != nil {
 			continue // it has ended
 		}
-		// pid (name) state parent …; the name may hold anything.
-		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		if len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
+		if fields := statFields(text); len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// statFields returns the fields of /proc/PID/stat behind the name, which may hold anything: the state, the parent, …
+func statFields(text []byte) []string {
+	return strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 }
 
 // runs reports whether a process is there and not just waiting to be buried.
@@ -42,7 +46,7 @@ func runs(pid int) bool {
 	if err != nil {
 		return false
 	}
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	fields := statFields(text)
 	return len(fields) > 0 && fields[0] != "Z" && fields[0] != "X"
 }
 

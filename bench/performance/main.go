@@ -34,10 +34,10 @@ func rebuild(root string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(root, pageFile), page, 0o644); err != nil { //nolint:gosec // a page for everybody
+	if err := os.WriteFile(filepath.Join(root, pageFile), page, 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(root, chartFile), chart, 0o644) //nolint:gosec // likewise
+	return os.WriteFile(filepath.Join(root, chartFile), chart, 0o644)
 }
 
 // render returns what page and chart should be, without touching them.

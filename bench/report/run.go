@@ -96,8 +96,6 @@ func Read(file string) (Run, error) {
 
 // Write writes run as JSON, one sample a line, so that two runs can be compared as text.
 func (run Run) Write(w io.Writer) error {
-	samples := run.Samples
-	run.Samples = nil
 	head, err := json.Marshal(struct {
 		Format      int         `json:"format"`
 		Environment Environment `json:"environment"`
@@ -106,8 +104,9 @@ func (run Run) Write(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	text := append(head[:len(head)-1], ",\"samples\":["...)
-	for i, s := range samples {
+	text := append([]byte(nil), head[:len(head)-1]...)
+	text = append(text, ",\"samples\":["...)
+	for i, s := range run.Samples {
 		line, err := json.Marshal(s)
 		if err != nil {
 			return err
