@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 
+	"github.com/gatherq/gatherq/internal/inbox"
 	"github.com/gatherq/gatherq/internal/record"
 )
 
@@ -10,17 +11,11 @@ import (
 // It is for one goroutine.
 type Arrivals struct {
 	refs []*Ref
-	told chan arrival // as long as there are handles, so that no inbox ever waits
-	open []bool       // not returned yet
+	told chan inbox.Told // as long as there are handles, so that no inbox ever waits
+	open []bool          // not returned yet
 	left int
 	stop []func()
 	bare bool // groups without their values
-}
-
-type arrival struct {
-	place  int
-	answer record.Answer
-	err    error
 }
 
 // Arrive begins to wait for handles of any clients. A handle that is refused is the error, and nothing has begun. Close it.
@@ -54,7 +49,7 @@ func ArriveGroup(h Handle, settled bool) (*Arrivals, error) {
 }
 
 func (a *Arrivals) begin() {
-	a.told, a.open, a.left = make(chan arrival, len(a.refs)), make([]bool, len(a.refs)), len(a.refs)
+	a.told, a.open, a.left = make(chan inbox.Told, len(a.refs)), make([]bool, len(a.refs)), len(a.refs)
 	type batch struct {
 		interests []record.Interest
 		places    []int
@@ -72,9 +67,7 @@ func (a *Arrivals) begin() {
 	}
 	for _, e := range engines {
 		b := batches[e]
-		a.stop = append(a.stop, e.inbox.Watch(b.interests, func(i int, answer record.Answer, err error) {
-			a.told <- arrival{b.places[i], answer, err}
-		}))
+		a.stop = append(a.stop, e.inbox.Watch(b.interests, b.places, a.told))
 	}
 }
 
@@ -95,7 +88,7 @@ func (a *Arrivals) Next(ctx context.Context) (place int, f *Fate, err error) {
 	if a.left == 0 {
 		return -1, nil, nil
 	}
-	var got arrival
+	var got inbox.Told
 	select {
 	case got = <-a.told: // what is there counts, also when ctx has ended
 	default:
@@ -108,28 +101,28 @@ func (a *Arrivals) Next(ctx context.Context) (place int, f *Fate, err error) {
 	return a.take(ctx, got)
 }
 
-func (a *Arrivals) take(ctx context.Context, got arrival) (place int, f *Fate, err error) {
-	r := a.refs[got.place]
-	if got.err == nil {
-		f, got.err = r.engine.fate(ctx, r, got.answer)
+func (a *Arrivals) take(ctx context.Context, got inbox.Told) (place int, f *Fate, err error) {
+	r := a.refs[got.Place]
+	if got.Err == nil {
+		f, err = r.engine.fate(ctx, r, got.Answer)
 	} else {
-		got.err = r.engine.trouble(ctx, r.id, got.err)
+		err = r.engine.trouble(ctx, r.id, got.Err)
 	}
-	if got.err == nil && r.kind != Task && f.State == record.Succeeded && !a.bare {
+	if err == nil && r.kind != Task && f.State == record.Succeeded && !a.bare {
 		var loaded *Fate
-		if loaded, got.err = r.engine.list(ctx, memo{}, r.id, r.kind == Settled); got.err == nil {
+		if loaded, err = r.engine.list(ctx, memo{}, r.id, r.kind == Settled); err == nil {
 			f.Raw = loaded.Raw
 			if loaded.State != record.Succeeded {
 				f.State, f.Failure = loaded.State, loaded.Failure
 			}
 		}
 	}
-	if Ended(got.err) {
-		return -1, nil, got.err
+	if Ended(err) {
+		return -1, nil, err
 	}
-	a.open[got.place] = false
+	a.open[got.Place] = false
 	a.left--
-	return got.place, f, got.err
+	return got.Place, f, err
 }
 
 // Rest looks once at those that have not been returned, and calls each with those that have ended.
@@ -146,11 +139,11 @@ func (a *Arrivals) Rest(ctx context.Context, each func(place int, f *Fate)) {
 		if err != nil {
 			return
 		}
-		for i, answer := range answers {
-			if answer.Status != record.HasEnded {
+		for i := range answers {
+			if answers[i].Status != record.HasEnded {
 				continue
 			}
-			if place, f, err := a.take(ctx, arrival{place: places[e][i], answer: answer}); err == nil {
+			if place, f, err := a.take(ctx, inbox.Told{Place: places[e][i], Answer: &answers[i]}); err == nil {
 				each(place, f)
 			}
 		}

@@ -30,12 +30,11 @@ func Await(ctx context.Context, h Handle) (*Fate, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := r.engine
-	a, err := e.inbox.Wait(ctx, r.interest())
+	a, err := r.engine.inbox.Wait(ctx, r.interest())
 	if err != nil {
-		return nil, e.trouble(ctx, r.id, err)
+		return nil, r.engine.trouble(ctx, r.id, err)
 	}
-	return e.fate(ctx, r, a)
+	return r.engine.fate(ctx, r, a)
 }
 
 // Peek looks without waiting: how h ended, or stands. The error is about the looking, as with Await.
@@ -52,7 +51,7 @@ func Peek(ctx context.Context, h Handle) (*Fate, error) {
 	if err != nil {
 		return nil, e.trouble(ctx, r.id, err)
 	}
-	f, err := e.fate(ctx, r, answers[0])
+	f, err := e.fate(ctx, r, &answers[0])
 	if err != nil || f.State != record.Succeeded {
 		return f, err
 	}
@@ -79,8 +78,8 @@ func (e *Engine) trouble(ctx context.Context, id string, err error) error {
 	return face.Trouble(kindUnavailable, id, err)
 }
 
-// fate makes an answer a Fate.
-func (e *Engine) fate(ctx context.Context, r *Ref, a record.Answer) (*Fate, error) {
+// fate makes a Fate of an answer, which it leaves as it is.
+func (e *Engine) fate(ctx context.Context, r *Ref, a *record.Answer) (*Fate, error) {
 	f := &Fate{Outcome: a.Outcome, Total: a.Members}
 	f.ID = r.id
 	switch a.Status {

@@ -71,11 +71,11 @@ func (m *Members) look(ctx context.Context) error {
 	if err != nil {
 		return m.e.trouble(ctx, m.id, err)
 	}
-	return m.note(ctx, answers[0])
+	return m.note(ctx, &answers[0])
 }
 
 // note takes in what an answer says of the whole group.
-func (m *Members) note(ctx context.Context, a record.Answer) error {
+func (m *Members) note(ctx context.Context, a *record.Answer) error {
 	switch a.Status {
 	case record.IsExpired:
 		return m.gone(record.Expired)

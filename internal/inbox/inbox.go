@@ -84,6 +84,7 @@ type Inbox struct {
 	mu        sync.Mutex
 	entries   map[key]*entry
 	queue     []*entry // to be looked at with the next flight
+	checks    []*entry // to be looked at when the queue is empty
 	flight    uint32   // number of the newest
 	started   bool
 	closed    bool
@@ -125,72 +126,76 @@ func (b *Inbox) Stats() Stats {
 	return s
 }
 
-// Wait blocks until the interest is met, Redis knows nothing of it, or ctx ends; then the error is the context's cause. Other
-// errors are ErrClosed, an *UnavailableError, or an error reply of Redis.
-//
-// An ID that was there while it waited and is gone has ended, with the state lost.
-func (b *Inbox) Wait(ctx context.Context, in record.Interest) (record.Answer, error) {
-	if ctx.Err() != nil {
-		return record.Answer{}, context.Cause(ctx)
-	}
-	var answer record.Answer
-	var failure error
-	told := make(chan struct{})
-	stop := b.Watch([]record.Interest{in}, func(_ int, a record.Answer, err error) {
-		answer, failure = a, err
-		close(told)
-	})
-	select {
-	case <-told:
-	case <-ctx.Done():
-		stop()
-		select {
-		case <-told: // both at once: the answer counts
-		default:
-			return record.Answer{}, context.Cause(ctx)
-		}
-	}
-	return answer, failure
+// Told is how one interest was met.
+type Told struct {
+	Place  int            // of the interest, as it was named
+	Answer *record.Answer // common to all who waited for it: to be read only
+	Err    error          // about the waiting: ErrClosed, an *UnavailableError, or an error reply of Redis
 }
 
-// Watch calls told once for each interest, with its place in in; several that have ended already in the order of in. told must not
-// block, nor call the inbox. After stop has returned it is not called any more.
-func (b *Inbox) Watch(in []record.Interest, told func(i int, a record.Answer, err error)) (stop func()) {
-	waiters := make([]waiter, len(in))
-	since := time.Since(b.birth)
+// Wait blocks until the interest is met, Redis knows nothing of it, or ctx ends; then the error is the context's cause. Other
+// errors are those of Told. The answer is to be read only.
+//
+// An ID that was there while it waited and is gone has ended, with the state lost.
+//
+// Thousands may wait in a process, and a goroutine's smallest stack is soon full: what Wait calls is cut so that no deep call
+// stands on a large frame.
+func (b *Inbox) Wait(ctx context.Context, in record.Interest) (*record.Answer, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	told := make(chan Told, 1)
+	w := newWaiter(in, 0, told)
+	b.add(w)
+	select {
+	case t := <-told:
+		return t.Answer, t.Err
+	case <-ctx.Done():
+		return b.leave(ctx, w, told)
+	}
+}
+
+// add makes w wait, or tells it that the inbox is closed.
+func (b *Inbox) add(w *waiter) {
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
-		for i := range in {
-			told(i, record.Answer{}, ErrClosed)
-		}
-		return func() {}
+		w.tell(nil, ErrClosed)
+		return
 	}
 	b.start()
-	for i, it := range in {
-		w := &waiters[i]
-		w.after, w.since, w.told, w.place = it.After, since, told, i
-		k := key{it.ID, it.View}
-		e := b.entries[k]
-		if e == nil {
-			e = &entry{key: k}
-			b.entries[k] = e
-		}
-		w.entry = e
-		e.waiters = append(e.waiters, w)
-		b.enqueue(e)
-	}
+	b.enter(w)
 	b.mu.Unlock()
 	b.poke()
-	return func() { b.forget(waiters) }
 }
 
-// forget takes waiters back. The lock is held while any of them is told, so none is told after it.
-func (b *Inbox) forget(waiters []waiter) {
+// leave is the end of a wait whose context has ended.
+func (b *Inbox) leave(ctx context.Context, w *waiter, told <-chan Told) (*record.Answer, error) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i := range waiters {
-		b.drop(&waiters[i])
+	b.drop(w)
+	b.mu.Unlock()
+	select {
+	case t := <-told: // both at once: the answer counts
+		return t.Answer, t.Err
+	default:
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Watch tells of each interest once, under its place in places; of several that have ended already in the order of in. told must
+// have room for all of them. After stop has returned nothing more is told.
+func (b *Inbox) Watch(in []record.Interest, places []int, told chan<- Told) (stop func()) {
+	waiters := make([]*waiter, len(in))
+	for i := range in {
+		waiters[i] = newWaiter(in[i], places[i], told)
+		b.add(waiters[i])
+	}
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, w := range waiters {
+			b.drop(w)
+		}
 	}
 }
 
@@ -223,7 +228,7 @@ func (b *Inbox) Close() error {
 	b.cancel()
 	channel := b.channel
 	for _, e := range b.entries {
-		b.tell(e, record.Answer{}, ErrClosed)
+		b.tell(e, nil, ErrClosed)
 	}
 	b.mu.Unlock()
 	ended := make(chan struct{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"sync"
@@ -17,9 +18,9 @@ import (
 func whole(id string) record.Interest { return record.Interest{ID: id, View: record.Whole} }
 
 // waitFor awaits apart and returns what to call for the result.
-func waitFor(b *Inbox, ctx context.Context, in record.Interest) func() (record.Answer, error) { //nolint:revive // the inbox is the subject
+func waitFor(b *Inbox, ctx context.Context, in record.Interest) func() (*record.Answer, error) { //nolint:revive // the inbox is the subject
 	type result struct {
-		a   record.Answer
+		a   *record.Answer
 		err error
 	}
 	c := make(chan result, 1)
@@ -27,7 +28,7 @@ func waitFor(b *Inbox, ctx context.Context, in record.Interest) func() (record.A
 		a, err := b.Wait(ctx, in)
 		c <- result{a, err}
 	}()
-	return func() (record.Answer, error) { r := <-c; return r.a, r.err }
+	return func() (*record.Answer, error) { r := <-c; return r.a, r.err }
 }
 
 func TestNoticeWakes(t *testing.T) {
@@ -129,7 +130,7 @@ func TestReconnectLooksAtOnce(t *testing.T) {
 		b := w.inbox(time.Minute)
 		defer b.Close()
 		ids := make([]string, 30)
-		var waits []func() (record.Answer, error)
+		var waits []func() (*record.Answer, error)
 		for i := range ids {
 			ids[i] = fmt.Sprint("a", i)
 		}
@@ -386,7 +387,7 @@ func TestCloseEndsEverything(t *testing.T) {
 		w := newWorld()
 		b := w.inbox(time.Minute)
 		w.begin("a")
-		var waits []func() (record.Answer, error)
+		var waits []func() (*record.Answer, error)
 		for range 50 {
 			waits = append(waits, waitFor(b, context.Background(), whole("a")))
 		}
@@ -449,6 +450,110 @@ func TestIdleSendsNothing(t *testing.T) {
 	})
 }
 
+// TestManyAreCheckedInParts: the safety check of thousands goes out in bounded flights, and what is asked for meanwhile goes before
+// the rest of it.
+func TestManyAreCheckedInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		b := w.inbox(time.Minute)
+		defer b.Close()
+		const n = 5500
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		for i := range n {
+			id := fmt.Sprint("a", i)
+			w.begin(id)
+			all.Go(func() { _, _ = b.Wait(ctx, whole(id)) })
+		}
+		synctest.Wait()
+		time.Sleep(CheckEvery / 2)
+		w.set(func() { w.watches, w.delay = nil, 20*time.Millisecond })
+		time.Sleep(CheckEvery/2 + 10*time.Millisecond) // the first part is on its way
+		w.begin("new")
+		fresh := waitFor(b, t.Context(), whole("new"))
+		synctest.Wait()
+		var told string // of one that stands among the checks
+		w.set(func() {
+			first := map[string]bool{}
+			for _, in := range w.watches[0] {
+				first[in.ID] = true
+			}
+			for i := 0; told == ""; i++ {
+				if id := fmt.Sprint("a", i); !first[id] {
+					told = id
+				}
+			}
+			w.channel.send(Event{Kind: Message, Payload: pack("t", told)})
+		})
+		time.Sleep(CheckEvery / 2)
+		w.set(func() {
+			seen := map[string]int{}
+			for i, f := range w.watches {
+				if len(f) > mostInFlight {
+					t.Errorf("flight %d looks at %d", i, len(f))
+				}
+				for _, in := range f {
+					seen[in.ID]++
+				}
+			}
+			if len(w.watches) != 6 || len(seen) != n+1 {
+				t.Errorf("%d flights, %d looked at", len(w.watches), len(seen))
+			}
+			for id, times := range seen {
+				if times != 1 {
+					t.Errorf("%s was looked at %d times", id, times)
+				}
+			}
+			second := []string{w.watches[1][0].ID, w.watches[1][1].ID}
+			if second[0] != "new" || second[1] != told {
+				t.Errorf("the second flight begins with %v", second)
+			}
+		})
+		w.endTask("new")
+		if a, err := fresh(); err != nil || a.Status != record.HasEnded {
+			t.Errorf("%+v, %v", a, err)
+		}
+		cancel()
+		all.Wait()
+	})
+}
+
+// TestManyWaitForOne: they come and go in any order, and those that stay are told in the order in which they came.
+func TestManyWaitForOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		b := w.inbox(time.Minute)
+		defer b.Close()
+		w.begin("a")
+		const n = 100
+		told := make(chan Told, n)
+		var stops []func()
+		for i := range n {
+			stops = append(stops, b.Watch([]record.Interest{whole("a")}, []int{i}, told))
+		}
+		synctest.Wait()
+		for _, i := range rand.Perm(n) {
+			if i%3 > 0 || i == 0 || i == 99 {
+				stops[i]()
+				stops[i]()
+			}
+		}
+		w.endTask("a")
+		synctest.Wait()
+		close(told)
+		next := 3
+		for got := range told {
+			if got.Place != next || got.Err != nil {
+				t.Fatalf("%d was told, %v; want %d", got.Place, got.Err, next)
+			}
+			next += 3
+		}
+		if next != 99 || b.Stats().Open != 0 {
+			t.Errorf("ended before %d, %d are open", next, b.Stats().Open)
+		}
+	})
+}
+
 // TestArrivalOrder: those that have ended already come in the order in which they were named.
 func TestArrivalOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -459,15 +564,18 @@ func TestArrivalOrder(t *testing.T) {
 		for _, id := range []string{"c", "a", "b"} {
 			w.endTask(id)
 		}
-		var order []int
-		stop := b.Watch([]record.Interest{whole("a"), whole("open"), whole("b"), whole("c"), whole("a")}, func(i int, _ record.Answer, _ error) {
-			order = append(order, i)
-		})
+		told := make(chan Told, 5)
+		stop := b.Watch([]record.Interest{whole("a"), whole("open"), whole("b"), whole("c"), whole("a")}, []int{10, 11, 12, 13, 14}, told)
 		synctest.Wait()
 		w.endTask("open")
 		synctest.Wait()
 		stop()
-		if got := strings.Trim(fmt.Sprint(order), "[]"); got != "0 4 2 3 1" {
+		close(told)
+		var order []int
+		for got := range told {
+			order = append(order, got.Place)
+		}
+		if got := strings.Trim(fmt.Sprint(order), "[]"); got != "10 14 12 13 11" {
 			t.Errorf("order %s", got)
 		}
 	})
@@ -498,7 +606,7 @@ func TestMemoryOfAnAwait(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	each := (after.HeapAlloc + after.StackInuse - before.HeapAlloc - before.StackInuse) / n
-	t.Logf("%d bytes an await, its goroutine's stack included", each)
+	t.Logf("%d bytes an await, %d of its goroutine's stack", each, (after.StackInuse-before.StackInuse)/n)
 	if each > 8<<10 {
 		t.Errorf("%d bytes an await", each)
 	}

@@ -36,9 +36,9 @@ func (b *Inbox) run() {
 			b.probe(now)
 		}
 		b.expire(now)
-		if !flying && b.listening && len(b.queue) > 0 && !now.Before(b.notBefore) {
-			flight, batch, interests := b.take()
-			if len(batch) > 0 {
+		if !flying && b.listening && len(b.queue)+len(b.checks) > 0 && !now.Before(b.notBefore) {
+			batch, interests := b.take()
+			if flight := b.flight; len(batch) > 0 {
 				flying = true
 				b.tasks.Go(func() {
 					answers, err := b.cfg.Watch(b.ctx, b.id, interests)
@@ -79,13 +79,12 @@ func (b *Inbox) pause(now, begin, next time.Time, flying bool) time.Duration {
 	return max(d, time.Millisecond)
 }
 
-// checkAll queues everything that rests.
+// checkAll asks for a look at everything that rests.
 func (b *Inbox) checkAll() {
 	for _, e := range b.entries {
-		if !e.flying && !e.queued {
-			rested := e.rested
-			b.enqueue(e)
-			e.rested = rested
+		if !e.flying && !e.queued && !e.checked {
+			e.checked = true
+			b.checks = append(b.checks, e)
 		}
 	}
 }
@@ -107,7 +106,7 @@ func (b *Inbox) expire(now time.Time) {
 	}
 	for _, e := range b.entries {
 		silent := func(w *waiter) bool { return now.Sub(b.birth.Add(w.since)) >= limit }
-		b.tellSome(e, record.Answer{}, &UnavailableError{For: limit, Err: b.lastErr}, silent)
+		b.tellSome(e, nil, &UnavailableError{For: limit, Err: b.lastErr}, silent)
 	}
 }
 
@@ -125,23 +124,28 @@ func (b *Inbox) settle(l landing) {
 		for _, e := range l.batch {
 			e.flying, e.again = false, false
 			switch {
-			case len(e.waiters) == 0:
+			case e.first == nil:
 			case again:
 				b.enqueue(e)
 			default:
-				b.tell(e, record.Answer{}, l.err)
+				b.tell(e, nil, l.err)
 			}
 		}
 		return
 	}
 	missed := uint64(0)
+	answers, outbox := l.answers, false
 	for i, e := range l.batch {
-		a := l.answers[i]
-		if a.Overdue {
-			b.repair("sweep", e.id, b.cfg.Sweep)
-		}
-		if a.Outbox && (i == 0 || !l.answers[i-1].Outbox) {
-			b.repair("deliver the outbox", e.id, b.cfg.Deliver)
+		var a *record.Answer // of those that wait there is none
+		if len(answers) > 0 && answers[0].Place == i {
+			a, answers = &answers[0], answers[1:]
+			if a.Overdue {
+				b.repair("sweep", e.id, b.cfg.Sweep)
+			}
+			if a.Outbox && !outbox {
+				b.repair("deliver the outbox", e.id, b.cfg.Deliver)
+			}
+			outbox = a.Outbox
 		}
 		if b.land(e, l.flight, a) {
 			missed++

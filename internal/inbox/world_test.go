@@ -84,7 +84,7 @@ func (w *world) watch(ctx context.Context, _ string, in []record.Interest) ([]re
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	out := make([]record.Answer, len(in))
+	var out []record.Answer
 	for i, it := range in {
 		a, ok := w.records[it.ID]
 		switch {
@@ -95,8 +95,10 @@ func (w *world) watch(ctx context.Context, _ string, in []record.Interest) ([]re
 		case a.Status == record.Waiting:
 			w.waiting[it] = true
 		}
-		a.Outcome.ID = it.ID
-		out[i] = a
+		a.Place, a.Outcome.ID = i, it.ID
+		if a.Status != record.Waiting || a.Overdue {
+			out = append(out, a)
+		}
 	}
 	w.answered = time.Now()
 	if delay > 0 { // the answer is on its way

@@ -134,6 +134,10 @@ func TestNoticesAndLateWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		as, err := s.Watch(ctx, "me", []record.Interest{{ID: "a", View: record.Whole}})
+		if err != nil || len(as) > 0 {
+			t.Fatalf("what waits and is registered has no answer: %+v, %v", as, err)
+		}
+		as, err = s.Watch(ctx, "", []record.Interest{{ID: "a", View: record.Whole}})
 		if a := one(t, as, err); a.Status != record.Waiting || a.Outcome.State != record.Pending {
 			t.Fatalf("%+v", a)
 		}

@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/gatherq/gatherq/internal/conn"
 	"github.com/gatherq/gatherq/internal/keys"
@@ -39,6 +40,7 @@ const (
 
 // Answer is how an interest stands.
 type Answer struct {
+	Place  int // of the interest among those asked about
 	Status WatchStatus
 
 	// Outcome is how it ended, or stands: of a task or member with its value; of a group State, Failure, and as Index the first
@@ -52,6 +54,8 @@ type Answer struct {
 	Overdue       bool  // of a group: past its deadline or longest wait; sweep it
 	Linked        bool  // of a member that waits: it is a task or group from elsewhere
 	Outbox        bool  // something ended by this look: deliver the shard's outbox
+
+	later bool // there was no room for it
 }
 
 // watchBatch is how many interests go into one script: decision 9 bounds its time.
@@ -59,48 +63,103 @@ const watchBatch = 500
 
 // Watch registers interests for an inbox and looks, in one step for each ID, so that nothing falls between the two. An interest is
 // told once; ask again to renew it, which costs nothing while it is fresh. With inbox "" it only looks.
+//
+// The answers come in the order of the interests. Of one that is registered and has only to wait there is none, unless the group
+// is overdue: whoever waits for many asks often, and mostly nothing has happened.
 func (s *Store) Watch(ctx context.Context, inbox string, in []Interest) ([]Answer, error) {
-	type slot struct {
-		call *conn.Call
-		at   []int // places in the caller's list
-	}
-	open := map[int]*slot{}
-	var slots []*slot
-	var calls []*conn.Call
-	for i, it := range in {
-		sh := s.keys.Shard(it.ID)
-		sl := open[sh]
-		if sl == nil || len(sl.at) == watchBatch {
-			sl = &slot{call: conn.NewCall(watchScript, s.keys.Prefix(sh), inbox)}
-			open[sh] = sl
-			slots, calls = append(slots, sl), append(calls, sl.call)
+	var answers []Answer
+	var places, later []int // nil: all
+	for {
+		looks := s.looks(inbox, in, places)
+		calls := make([]*conn.Call, len(looks))
+		for i := range looks {
+			calls[i] = looks[i].call
 		}
-		id, view, after := it.ID, string(rune(it.View)), it.After
-		if it.View == Whole {
-			if group, index, ok := keys.SplitMember(it.ID); ok {
-				id, view, after = group, "m", index
-			}
+		if err := s.conn.Do(ctx, calls...); err != nil {
+			return nil, err
 		}
-		sl.call.Args = append(sl.call.Args, id, view, after)
-		sl.at = append(sl.at, i)
-	}
-	if err := s.conn.Do(ctx, calls...); err != nil {
-		return nil, err
-	}
-	out := make([]Answer, len(in))
-	for _, sl := range slots {
-		r := NewReply(sl.call.Reply, sl.call.Err)
-		outbox := r.Int() == 1
-		for _, i := range sl.at {
-			a, err := readAnswer(in[i], r.List())
-			if err != nil {
+		later = later[:0]
+		for i := range looks {
+			var err error
+			if answers, later, err = looks[i].read(in, answers, later); err != nil {
 				return nil, err
 			}
-			a.Outbox = outbox
-			out[i] = a
+		}
+		if len(looks) > 1 || len(places) > 0 {
+			slices.SortFunc(answers, func(a, b Answer) int { return a.Place - b.Place })
+		}
+		if len(later) == 0 {
+			return answers, nil
+		}
+		places, later = later, nil
+	}
+}
+
+// look is one script's part of the interests.
+type look struct {
+	call   *conn.Call
+	places []int
+}
+
+// looks shares interests out to scripts.
+func (s *Store) looks(inbox string, in []Interest, places []int) (looks []look) {
+	open := map[int]int{} // by shard
+	n := len(in)
+	if places != nil {
+		n = len(places)
+	}
+	for i := range n {
+		if places != nil {
+			i = places[i]
+		}
+		sh := s.keys.Shard(in[i].ID)
+		at, ok := open[sh]
+		if !ok || len(looks[at].places) == watchBatch {
+			at = len(looks)
+			open[sh] = at
+			call := conn.NewCall(watchScript, s.keys.Prefix(sh), inbox)
+			looks = append(looks, look{call: call})
+		}
+		l := &looks[at]
+		l.call.Args = append(l.call.Args, in[i].args()...)
+		l.places = append(l.places, i)
+	}
+	return looks
+}
+
+// args returns the interest as the script takes it.
+func (in Interest) args() []any {
+	id, view, after := in.ID, string(rune(in.View)), in.After
+	if in.View == Whole {
+		if group, index, ok := keys.SplitMember(in.ID); ok {
+			id, view, after = group, "m", index
 		}
 	}
-	return out, nil
+	return []any{id, view, after}
+}
+
+// read appends the answers of one script; later are the interests that it had no room for.
+func (l *look) read(in []Interest, answers []Answer, later []int) ([]Answer, []int, error) {
+	r := NewReply(l.call.Reply, l.call.Err)
+	outbox := r.Int() == 1
+	for r.More() {
+		at := int(r.Int())
+		if at < 0 || at >= len(l.places) {
+			return nil, nil, fmt.Errorf("watch answered about %d of %d", at, len(l.places))
+		}
+		place := l.places[at]
+		a, err := readAnswer(in[place], r.List())
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case a.later:
+			later = append(later, place)
+		default:
+			a.Place, a.Outbox = place, outbox
+			answers = append(answers, a)
+		}
+	}
+	return answers, later, r.Err
 }
 
 func readAnswer(in Interest, r *Reply) (Answer, error) {
@@ -114,6 +173,8 @@ func readAnswer(in Interest, r *Reply) (Answer, error) {
 	}
 	o := &a.Outcome
 	switch word := r.Str(); word {
+	case "later":
+		a.later = true
 	case "unknown":
 		a.Status = IsUnknown
 	case "expired":

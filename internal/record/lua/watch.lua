@@ -2,16 +2,19 @@
 -- KEYS  1 the shard's prefix; touches r:<id> z:<id> m:<group>; what settle touches for what is overdue
 -- ARGV  inbox ('' only looks), then {id, view, after}…: view t a task, m a group's member (after is its index),
 --       o b p a group's outcome, barrier, progress beyond after
--- ANSWER {outbox 0|1, answer…}; an answer is {unknown} {expired} {waiting, state, done, members, overdue 0|1}
+-- ANSWER {outbox 0|1, {place, answer}…} with the places from 0; of what only waits, and is registered, there is none. An answer is
+--        {unknown} {expired} {later: ask for it again, the answers are large enough} {waiting, state, done, members, overdue 0|1}
 --        {task, state, value, failure, attempt, number, worker, type, queued, started, finished}
 --        {member, settled range} {group, state, failure, index, done, members, barrier 0|1, outcome's state}
-local inbox, now, outbox, answers = ARGV[1], now_ms(), 0, {}
+local inbox, now, outbox = ARGV[1], now_ms(), 0
+local room = 1048576 -- bytes of values that still go into the answers; one goes in any case
 local function wait_on(key, w, view, after)
   if inbox == '' then return end
   local renewed = register(w, inbox, view, after, now)
   if renewed then redis.call('HSET', key, 'w', renewed) end
 end
 local function task(id)
+  if room <= 0 then return {'later'} end
   local key = k_record(id)
   local t = redis.call('HMGET', key, 's', 'n', 'k', 'ty', 'qa', 'mp', 'sa', 'h', 'w', 'at', 'dl', 'c')
   if not t[3] then
@@ -24,6 +27,7 @@ local function task(id)
     local ended = late and not t[8] and overdue(id, task_read(id), now)
     if not ended then
       wait_on(key, t[9], 't', 0)
+      if inbox ~= '' then return nil end
       local state = t[1]
       if state == 'running' and t[12] then state = 'cancelling' end
       return {'waiting', state, 0, 0, 0, t[10] or '0', t[2], t[8] or '', t[4] or '', t[5] or '', t[7] or ''}
@@ -31,9 +35,11 @@ local function task(id)
     outbox = math.max(outbox, ended)
   end
   local f = redis.call('HMGET', key, 's', 'v', 'e', 'at', 'n', 'wk', 'ty', 'qa', 'sa', 'fa')
+  room = room - #(f[2] or '') - #(f[3] or '')
   return {'task', f[1], f[2] or '', f[3] or '', num(f[4]) + 1, num(f[5]), f[6] or '', f[7] or '', f[8] or '', f[9] or '', f[10] or ''}
 end
 local function group(id, view, after)
+  if room <= 0 then return {'later'} end
   local key = k_record(id)
   local f = redis.call('HMGET', key, 'k', 's', 'oc', 'oe', 'oi', 'dn', 'n', 'bs', 'c', 'w', 'dl', 'mp', 'bd', 'sa', 'cs', 'sn')
   if not f[1] then
@@ -57,6 +63,7 @@ local function group(id, view, after)
       local seq = a * 16777216 + b * 65536 + c * 256 + d
       local blob = redis.call('HGET', k_results(id, math.floor((seq - 1) / BUCKET)), S(seq))
       if not blob then return {'expired'} end
+      room = room - #blob
       return {'member', blob}
     end
     if inbox ~= '' then
@@ -66,6 +73,7 @@ local function group(id, view, after)
         redis.call('HSET', key, 'mw', '1')
       end
     end
+    if inbox ~= '' and over == 0 then return nil end
     local state = f[2] == 'scheduled' and 'scheduled' or 'pending'
     if four == ALONE then
       local r = redis.call('HMGET', k_record(id .. ':' .. S(after)), 's', 'c')
@@ -78,15 +86,17 @@ local function group(id, view, after)
     return {'group', f[2], f[4] or '', f[5] and num(f[5]) or -1, done, n, f[8] and 1 or 0, f[9] and 1 or 0, f[3] or '', f[9] or ''}
   end
   wait_on(key, f[10], view, after)
+  if inbox ~= '' and over == 0 then return nil end
   return {'waiting', f[2], done, n, over}
 end
+local answer = {0}
 for i = 2, #ARGV, 3 do
-  if ARGV[i + 1] == 't' then
-    answers[#answers + 1] = task(ARGV[i])
-  else
-    answers[#answers + 1] = group(ARGV[i], ARGV[i + 1], num(ARGV[i + 2]))
+  local a
+  if ARGV[i + 1] == 't' then a = task(ARGV[i]) else a = group(ARGV[i], ARGV[i + 1], num(ARGV[i + 2])) end
+  if a then
+    answer[#answer + 1] = (i - 2) / 3
+    answer[#answer + 1] = a
   end
 end
-local answer = {outbox}
-for _, a in ipairs(answers) do answer[#answer + 1] = a end
+answer[1] = outbox
 return answer

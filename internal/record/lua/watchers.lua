@@ -17,6 +17,12 @@ end
 -- register adds or renews an entry and drops those that nobody renewed for two minutes; nil where nothing changes.
 local function register(w, inbox, view, after, now)
   local keep, sec, found = {}, math.floor(now / 1000), false
+  if w then -- as it mostly is: registered, and not long ago
+    local at, last = string.find(w, inbox .. ',' .. view .. ',' .. S(after) .. ',', 1, true)
+    if at == 1 or at and string.sub(w, at - 1, at - 1) == ';' then
+      if sec - num(string.match(w, '^%d+', last + 1)) < 30 then return nil end
+    end
+  end
   for e in string.gmatch(w or '', '[^;]+') do
     local i, v, a, since = string.match(e, '^([^,]*),([^,]*),([^,]*),(.*)$')
     if i == inbox and v == view then
