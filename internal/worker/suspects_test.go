@@ -151,7 +151,7 @@ func TestDecision03_HoldingsAreWhatIsInThisWorkersHands(t *testing.T) {
 			}
 		}
 		want("a", "t|g|3")
-		time.Sleep(4 * notYetPause)
+		time.Sleep(4 * notYetLast)
 		want("a", "x|g|1") // it took the last member, and the next pull said that the ticket is used up
 		close(end)
 		want()
