@@ -29,7 +29,8 @@ const (
 // Config configures an Engine. All fields are required.
 type Config struct {
 	Namespace string
-	Patience  time.Duration // of awaits without an answer from Redis
+	Patience  time.Duration   // of awaits without an answer from Redis
+	Ended     func(id string) // hears of tasks that were told to have ended; it must not block
 	Logger    *slog.Logger
 }
 
@@ -78,6 +79,7 @@ func NewEngine(rdb redis.UniversalClient, cfg Config) *Engine {
 		Heard:      c.Answered,
 		NoAnswer:   noAnswer,
 		Patience:   cfg.Patience,
+		Ended:      cfg.Ended,
 		Log:        cfg.Logger,
 	})
 	return e
@@ -111,6 +113,13 @@ func (e *Engine) AwaitsOpen() int { return e.inbox.Stats().Open }
 
 // Inbox returns the counters of the inbox.
 func (e *Engine) Inbox() inbox.Stats { return e.inbox.Stats() }
+
+// Expect notes that a task is about to be created with this process' inbox registered, and returns the inbox' address; "" where it
+// is not worth it. Created must follow.
+func (e *Engine) Expect(id string) (inbox string) { return e.inbox.Expect(id) }
+
+// Created says whether Redis has the task that was expected.
+func (e *Engine) Created(id string, stored bool) { e.inbox.Created(id, stored) }
 
 // Close ends the awaits in flight with inbox.ErrClosed. Closing twice is no error.
 func (e *Engine) Close() {

@@ -41,13 +41,23 @@ func (w *waiter) tell(a *record.Answer, err error) { w.told <- Told{w.place, a, 
 // enter makes w wait for the entry of its ID, which may be its own.
 func (b *Inbox) enter(w *waiter) {
 	w.since = time.Since(b.birth)
+	x := b.meet(w.own.key)
+	if x != nil && x.answer != nil {
+		w.tell(x.answer, nil)
+		return
+	}
 	e := b.entries[w.own.key]
 	if e == nil {
 		e = &w.own
 		b.entries[e.key] = e
+		if x != nil { // registered as it was created
+			e.seen, e.rested = true, true
+		}
 	}
 	e.push(w)
-	b.enqueue(e)
+	if !e.rested || x == nil {
+		b.enqueue(e)
+	}
 }
 
 // push adds a waiter.
@@ -219,8 +229,12 @@ func (b *Inbox) notice(payload []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	view := record.View(n.Kind)
+	if view == record.Whole && b.cfg.Ended != nil {
+		b.cfg.Ended(n.ID)
+	}
 	e := b.entries[key{n.ID, view}]
 	if e == nil {
+		b.foretold(&n)
 		return // nobody waits any more, or it is not for an inbox of awaits
 	}
 	switch {

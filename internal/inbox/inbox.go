@@ -39,6 +39,7 @@ type Config struct {
 	LastAnswer func() (time.Time, bool) // of Redis, by any way
 	Heard      func()                   // notes an answer that came by the subscription
 	NoAnswer   func(error) bool         // reports whether an error of Watch is that Redis did not answer; it is asked again then
+	Ended      func(id string)          // hears of tasks that a notice says have ended; may be nil, must not block nor call the inbox
 	Patience   time.Duration            // without an answer, then awaits end with *UnavailableError
 	CheckEvery time.Duration            // defaults to CheckEvery
 	Log        *slog.Logger
@@ -96,6 +97,9 @@ type Inbox struct {
 	suspect   time.Time       // since when the subscription is thought dead, until it is heard again
 	lastErr   error
 	stats     Stats
+
+	expected     map[string]*expected
+	expectations []*expected // as they came; some are met
 }
 
 // key is what interests have in common: Redis keeps one registration for each.

@@ -251,6 +251,7 @@ func (b *Inbox) subscribed() {
 	b.mu.Lock()
 	if b.confirmed {
 		b.stats.Reconnects++
+		b.expectNothing()
 		for _, e := range b.entries {
 			b.enqueue(e)
 		}

@@ -30,6 +30,7 @@ type NewTask struct {
 	At, Deadline    time.Time // zero: none
 	OnConflict      Conflict
 	RetryOf         string
+	Inbox           string // of who will await it, so that it need not ask: told of the end as if it had watched
 	Nonce           string // of an ID that may be known: this creation, sent again after a lost answer, is not its own conflict
 }
 
@@ -58,7 +59,7 @@ func (s *Store) CreateCall(t NewTask) *conn.Call {
 		policy = Return
 	}
 	return conn.NewCall(createScript, s.keys.PrefixOf(t.ID), t.ID, t.Type, t.Queue, t.Args, t.Digest, t.Options, Millis(t.Retention),
-		Millis(t.Delay), timeMS(t.At), timeMS(t.Deadline), Millis(t.MaxPending), string(policy), t.RetryOf, t.Nonce)
+		Millis(t.Delay), timeMS(t.At), timeMS(t.Deadline), Millis(t.MaxPending), string(policy), t.RetryOf, t.Nonce, t.Inbox)
 }
 
 // ReadCreated reads the answer to CreateCall.

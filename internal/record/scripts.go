@@ -36,7 +36,7 @@ func source(name string, parts ...string) []string {
 }
 
 var (
-	createScript   = itemScript("create", 14)
+	createScript   = itemScript("create", 15)
 	claimScript    = itemScript("claim", 4, "crashes")
 	beginScript    = script("begin")
 	settleScript   = itemScript("settle", 7)

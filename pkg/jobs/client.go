@@ -85,8 +85,10 @@ func NewClient(rdb redis.UniversalClient, cfg ClientConfig) (*Client, error) {
 	if r := checkRedis(rdb); r != nil {
 		return nil, r
 	}
-	e := core.NewEngine(rdb, core.Config{Namespace: cfg.Namespace, Patience: cfg.Patience, Logger: cfg.Logger})
-	return &Client{cfg: cfg, engine: e, marks: &marker{mark: e.Records().Mark, log: cfg.Logger}}, nil
+	marks := &marker{log: cfg.Logger}
+	e := core.NewEngine(rdb, core.Config{Namespace: cfg.Namespace, Patience: cfg.Patience, Logger: cfg.Logger, Ended: marks.ended})
+	marks.mark = e.Records().Mark
+	return &Client{cfg: cfg, engine: e, marks: marks}, nil
 }
 
 // checkRedis refuses clients that cannot keep the promises: a replica may not know yet what was just written.

@@ -148,13 +148,18 @@ func (c *Client) create(ctx context.Context, batch []*creation) {
 		}
 	}
 	if len(together) > 0 {
-		calls, hs := c.calls(together), make([]record.HandOver, len(together))
+		hs := make([]record.HandOver, len(together))
 		for i, p := range together {
+			p.task.Inbox = c.engine.Expect(p.task.ID)
 			hs[i] = handOver(p.task, 1)
 		}
+		calls := c.calls(together)
 		c.enqueue(ctx, hs, calls...)
 		for i, p := range together {
 			_, p.err = c.answer(p.task.ID, calls[i])
+			if p.task.Inbox != "" {
+				c.engine.Created(p.task.ID, p.err == nil)
+			}
 		}
 	}
 	if len(apart) > 0 {

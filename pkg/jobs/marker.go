@@ -3,6 +3,8 @@ package jobs
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,7 +15,7 @@ import (
 // (decision 7). So they go out in batches.
 const (
 	markDelay = 500 * time.Millisecond
-	markBatch = 1000
+	markMost  = 20000           // that wait; then they go out at once
 	markLimit = 2 * time.Second // of one batch's trip; after it a claim marks, or a second delivery is dropped as stale
 )
 
@@ -23,22 +25,27 @@ type marker struct {
 	log  *slog.Logger
 
 	mu      sync.Mutex
-	waiting []record.HandOver
-	timer   *time.Timer // set while something waits
+	waiting map[string]record.HandOver // by the task's ID
+	timer   *time.Timer                // set while something waits
 	closed  bool
 	trips   sync.WaitGroup
 }
 
-// add notes hand-overs that are in the queue by now. It does not block.
+// add notes hand-overs, of one task each, that are in the queue by now. It does not block.
 func (m *marker) add(hs ...record.HandOver) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed || len(hs) == 0 {
 		return
 	}
-	m.waiting = append(m.waiting, hs...)
+	if m.waiting == nil {
+		m.waiting = make(map[string]record.HandOver, len(hs))
+	}
+	for _, h := range hs {
+		m.waiting[h.Delivery.Refs[0].ID] = h
+	}
 	switch {
-	case len(m.waiting) >= markBatch:
+	case len(m.waiting) >= markMost:
 		m.leave()
 	case m.timer == nil:
 		m.timer = time.AfterFunc(markDelay, func() {
@@ -49,13 +56,20 @@ func (m *marker) add(hs ...record.HandOver) {
 	}
 }
 
+// ended forgets a task: what has ended needs no mark.
+func (m *marker) ended(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.waiting, id)
+}
+
 // leave sends what waits; the caller holds the lock.
 func (m *marker) leave() {
 	if m.timer != nil {
 		m.timer.Stop()
 		m.timer = nil
 	}
-	batch := m.waiting
+	batch := slices.Collect(maps.Values(m.waiting))
 	m.waiting = nil
 	if len(batch) == 0 {
 		return

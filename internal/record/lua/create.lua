@@ -1,11 +1,11 @@
 -- create stores tasks, each once.
 -- KEYS  1 the shard's prefix; touches r:<id> z:<id> open
--- ARGV  of an item: id type queue args digest options retention delay at deadline maxpending policy retry_of nonce
+-- ARGV  of an item: id type queue args digest options retention delay at deadline maxpending policy retry_of nonce inbox
 --       (milliseconds; at and deadline are absolute, 0 none; policy return|error|rerun; the nonce names this creation, so that
---       it finds its own work when its answer was lost)
+--       it finds its own work when its answer was lost; the inbox, '' for none, is told of the end as if it had watched)
 -- ANSWER {new, number, 0|1 waits} · {existing, number, 0} · {conflict, 0, 0} the policy says so · {different, 0, 0} other type or arguments
 local now = now_ms()
-local function item(id, typ, queue, args, digest, options, retention, delay, at, deadline, maxpending, policy, retry_of, nonce)
+local function item(id, typ, queue, args, digest, options, retention, delay, at, deadline, maxpending, policy, retry_of, nonce, inbox)
   local key = k_record(id)
   local old = redis.call('HMGET', key, 'dg', 'n', 's', 'k', 'no')
   local last
@@ -35,6 +35,7 @@ local function item(id, typ, queue, args, digest, options, retention, delay, at,
   if last then redis.call('DEL', key, k_tomb(id)) end
   redis.call('HSET', key, 's', waits and 'scheduled' or 'pending', 'n', waits and S(number - 1) or S(number), 'k', 't', 'ty', typ,
     'q', queue, 'rt', retention, 'qa', S(now), 'mp', S(due + num(maxpending)), 'dg', digest, 'a', args)
+  if inbox ~= '' then redis.call('HSET', key, 'w', register('', inbox, 't', 0, now)) end
   if options ~= '' then redis.call('HSET', key, 'op', options) end
   if waits then redis.call('HSET', key, 'du', S(due)) end
   if num(deadline) > 0 then redis.call('HSET', key, 'dl', deadline) end
