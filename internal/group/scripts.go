@@ -48,9 +48,9 @@ func fragments(parts ...string) []string {
 	return src
 }
 
-// within puts fragments into a function that returns what names names of them.
-func within(function, names string, parts ...string) string {
-	return "local function " + function + "()\n" + strings.Join(parts, "\n") + "\nreturn {" + names + "}\nend\n"
+// within puts fragments into a function that returns some of what they define, as a table's fields.
+func within(function, fields string, parts ...string) string {
+	return "local function " + function + "()\n" + strings.Join(parts, "\n") + "\nreturn {" + fields + "}\nend\n"
 }
 
 var (
