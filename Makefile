@@ -40,7 +40,7 @@ fuzz: ## each fuzz function for TIME (10s)
 	bash .ci/fuzz.sh $(TIME)
 
 .PHONY: bench
-bench: ## the benchmarks of the packages, each for BENCHTIME (1s)
+bench: ## the benchmarks of the packages, each for BENCHTIME (1s), and producer bench --quick
 	bash .ci/bench.sh $(BENCHTIME)
 
 .PHONY: performance
