@@ -13,7 +13,7 @@ help: ## show this list
 
 .PHONY: build
 build: ## build both binaries into bin/
-	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/producer ./cmd/worker
+	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -o bin/ ./cmd/producer ./cmd/worker
 
 .PHONY: test
 test: ## the tests, as the README runs them
