@@ -13,7 +13,7 @@ help: ## show this list
 
 .PHONY: build
 build: ## build both binaries into bin/
-	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/producer ./cmd/worker
+	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -o bin/ ./cmd/producer ./cmd/worker
 
 .PHONY: test
 test: ## the tests, as the README runs them
@@ -40,7 +40,7 @@ fuzz: ## each fuzz function for TIME (10s)
 	bash .ci/fuzz.sh $(TIME)
 
 .PHONY: bench
-bench: ## the benchmarks of the packages, each for BENCHTIME (1s)
+bench: ## the benchmarks of the packages, each for BENCHTIME (1s), and producer bench --quick
 	bash .ci/bench.sh $(BENCHTIME)
 
 .PHONY: performance

@@ -19,6 +19,7 @@ func TestParseURL(t *testing.T) {
 		{"rediss://u:p@h/3", Target{Kind: Single, TLS: true, Addrs: []string{"h:6379"}, DB: 3, Username: "u", Password: "p"}, "rediss://h:6379/3"},
 		{"redis://:se%23c%2Fr%40et+@h", Target{Kind: Single, Addrs: []string{"h:6379"}, Password: "se#c/r@et+"}, "redis://h:6379/0"},
 		{"redis://:a@b:c@h", Target{Kind: Single, Addrs: []string{"h:6379"}, Password: "a@b:c"}, "redis://h:6379/0"},
+		{"redis://a%3Ab%40:%25%3F%2C@h", Target{Kind: Single, Addrs: []string{"h:6379"}, Username: "a:b@", Password: "%?,"}, "redis://h:6379/0"},
 		{"redis://[::1]:7000/2", Target{Kind: Single, Addrs: []string{"[::1]:7000"}, DB: 2}, "redis://[::1]:7000/2"},
 		{"redis://[fe80::1]", Target{Kind: Single, Addrs: []string{"[fe80::1]:6379"}}, "redis://[fe80::1]:6379/0"},
 		{"redis+sentinel://h1:26379,h2:26380/mymaster/0", Target{Kind: Sentinel, Addrs: []string{"h1:26379", "h2:26380"}, Master: "mymaster"}, "redis+sentinel://h1:26379,h2:26380/mymaster/0"},
