@@ -35,6 +35,13 @@ func (s *Server) Client(t testing.TB) *redis.Client {
 	return rdb
 }
 
+// PatientClient is Client for tests in which no answer may be lost: on a machine that is busy with others, one that comes after the
+// usual seconds is given up, and the command sent again.
+func (s *Server) PatientClient(t testing.TB) *redis.Client {
+	t.Helper()
+	return (&Server{URL: s.URL + "?read_timeout=2m"}).Client(t)
+}
+
 // IsReal reports whether this is a Redis and not the embedded one, which has no MONITOR and no CLIENT LIST.
 func (s *Server) IsReal() bool { return s.Name != embeddedName }
 

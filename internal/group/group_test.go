@@ -36,7 +36,7 @@ func each(t *testing.T, test func(f *fixture)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
-			c := conn.New(s.Client(t), slog.New(slog.DiscardHandler))
+			c := conn.New(s.PatientClient(t), slog.New(slog.DiscardHandler))
 			k := keys.New("ns"+uuid.NewString()[:8], 1)
 			records := record.NewStore(c, k)
 			f := &fixture{T: t, conn: c, keys: k, records: records, groups: NewStore(records), carrier: carrier.New(c, k, func(string) carrier.Crew { return carrier.Crew{} }), ctx: t.Context()}

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
 	"github.com/gatherq/gatherq/internal/record"
@@ -48,10 +50,18 @@ func (m *fleet) applied(id string) {
 
 // pending returns the deliveries of what waits, as asynq would bring them.
 func (m *fleet) pending(ids []string) (refs []record.Ref) {
-	for _, id := range ids {
-		in := m.look(id)
-		if in.State == record.Pending || in.State == record.Retrying {
-			refs = append(refs, record.Ref{ID: id, Number: in.Number})
+	pipe := m.conn.Redis().Pipeline()
+	got := make([]*redis.SliceCmd, len(ids))
+	for i, id := range ids {
+		got[i] = pipe.HMGet(m.ctx, m.keys.Record(id), "s", "n")
+	}
+	_, err := pipe.Exec(m.ctx)
+	m.ok(err)
+	for i, id := range ids {
+		if f := got[i].Val(); f[0] == string(record.Pending) || f[0] == string(record.Retrying) {
+			number, err := strconv.ParseInt(fmt.Sprint(f[1]), 10, 64)
+			m.ok(err)
+			refs = append(refs, record.Ref{ID: id, Number: number})
 		}
 	}
 	return refs

@@ -26,7 +26,7 @@ func each(t *testing.T, test func(t *testing.T, s *record.Store, rdb *redis.Clie
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			rdb := start(t).Client(t)
+			rdb := start(t).PatientClient(t)
 			test(t, record.NewStore(conn.New(rdb, slog.New(slog.DiscardHandler)), keys.New("ns", 1)), rdb)
 		})
 	}
