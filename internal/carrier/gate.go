@@ -28,6 +28,9 @@ const (
 
 	// lastWords is how long a command may go on without an answer once the server drains.
 	lastWords = 2 * time.Second
+
+	// startsWithin is how long a handler may take to start after its dequeue: asynq notes each in a loop that also talks to Redis.
+	startsWithin = 10 * time.Second
 )
 
 var errGivenUp = errors.New("redis did not answer while the server drained")
@@ -69,7 +72,8 @@ type gate struct {
 	drained bool           // the last answer says that there is nothing more: it came by a ring, or parking ended without one
 
 	mu    sync.Mutex
-	given map[string]int // by message ID: slots that belong to a handler which has not started
+	aside []time.Time // slots of handlers that have not started, since when
+	tidy  *time.Timer // set while there may be such
 }
 
 // ask is a dequeue as asynq sends it.
@@ -90,7 +94,6 @@ func newGate(c *conn.Conn, k keys.Space, slots Slots, queues map[string]int, ten
 		own:    k.Bell("~" + uuid.NewString()),
 		tended: tended,
 		asks:   make(map[string]ask, len(queues)),
-		given:  make(map[string]int),
 	}
 	g.bells, g.wait = atBells(c.Redis(), tended)
 	_, g.cluster = c.Redis().(*redis.ClusterClient)
@@ -286,31 +289,44 @@ func (g *gate) answered(err error) {
 // setAside keeps the slot for the handler that asynq is about to start for a message, or releases it where none will come.
 func (g *gate) setAside(reply any) {
 	text, _ := reply.(string)
-	id, ok := messageID([]byte(text))
-	if !ok {
+	if _, ok := messageID([]byte(text)); !ok {
 		g.slots.Release()
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.given[id]++
+	g.aside = append(g.aside, time.Now())
+	if g.tidy == nil {
+		g.tidy = time.AfterFunc(startsWithin, g.tidyUp)
+	}
 }
 
-// claim takes over the slot that was set aside for a message. There is none where asynq decoded what we could not, or
+// take takes over a slot that was set aside, one for each handler. There is none where asynq reads messages that we cannot, or
 // dequeued past the gate.
-func (g *gate) claim(id string) bool {
+func (g *gate) take() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n := g.given[id]
-	switch n {
-	case 0:
+	if len(g.aside) == 0 {
 		return false
-	case 1:
-		delete(g.given, id)
-	default:
-		g.given[id] = n - 1
 	}
+	g.aside = g.aside[1:]
 	return true
+}
+
+// tidyUp gives back slots that were set aside for too long: asynq could not read what we could. Should a handler come after all,
+// it waits for a slot of its own.
+func (g *gate) tidyUp() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	for len(g.aside) > 0 && now.Sub(g.aside[0]) >= startsWithin {
+		g.aside = g.aside[1:]
+		g.slots.Release()
+	}
+	g.tidy = nil
+	if len(g.aside) > 0 {
+		g.tidy = time.AfterFunc(g.aside[0].Add(startsWithin).Sub(now), g.tidyUp)
+	}
 }
 
 // close gives back what asynq left: messages that it did not ask for, and slots of handlers that never started. Only for after
@@ -319,12 +335,13 @@ func (g *gate) close() {
 	g.putBack()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, n := range g.given {
-		for range n {
-			g.slots.Release()
-		}
+	if g.tidy != nil {
+		g.tidy.Stop()
 	}
-	clear(g.given)
+	for range g.aside {
+		g.slots.Release()
+	}
+	g.aside = nil
 	_ = g.deaf.Close() // nothing can fail there
 }
 

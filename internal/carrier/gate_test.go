@@ -240,3 +240,39 @@ func TestCluster(t *testing.T) {
 		}
 	}
 }
+
+// A slot that was set aside for a handler which never starts is free again after a while, and one that was taken over is not.
+func TestSlotsSetAsideComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slots := slotsOf(3)
+		g := newGate(conn.New(&broken{}, quiet), keys.New("n", 1), slots, map[string]int{"q": 1}, false)
+		message := "\x1a\x02id"
+		for range 2 {
+			_ = slots.Acquire(t.Context())
+			g.setAside(message)
+			time.Sleep(startsWithin / 4)
+		}
+		if !g.take() {
+			t.Fatal("there is no slot")
+		}
+		_ = slots.Acquire(t.Context())
+		g.setAside("no message") // for this one none is kept
+		if n := slots.taken(); n != 2 {
+			t.Errorf("%d slots are taken, want 2", n)
+		}
+		time.Sleep(2 * startsWithin)
+		synctest.Wait()
+		if n := slots.taken(); n != 1 {
+			t.Errorf("%d slots are taken, want that of the handler that started", n)
+		}
+		if g.take() {
+			t.Error("a slot was given away twice")
+		}
+		_ = slots.Acquire(t.Context())
+		g.setAside(message)
+		g.close()
+		if n := slots.taken(); n != 1 {
+			t.Errorf("%d slots are taken after the end", n)
+		}
+	})
+}

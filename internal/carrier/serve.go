@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -113,6 +114,7 @@ func (c *Carrier) newServer(cfg ServeConfig) (*Server, error) {
 		Logger:                   logger{cfg.Log},
 		LogLevel:                 asynqLevel(cfg.Log),
 		ErrorHandler:             asynq.ErrorHandlerFunc(s.failed),
+		BaseContext:              s.seat,
 		// What fails here is the carrying, never the task: it goes on soon and counts as nothing.
 		IsFailure:      func(error) bool { return false },
 		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Second },
@@ -122,10 +124,28 @@ func (c *Carrier) newServer(cfg ServeConfig) (*Server, error) {
 
 func (s *Server) start() error { return s.asynq.Start(asynq.HandlerFunc(s.process)) }
 
+// seat is the slot that was set aside for a message, until its handler has it.
+type seat struct{ taken atomic.Bool }
+
+type seatKey struct{}
+
+// seat begins the context of a message: asynq asks for it once for each that it was given.
+func (s *Server) seat() context.Context {
+	p := &seat{}
+	p.taken.Store(!s.gate.take())
+	return context.WithValue(context.Background(), seatKey{}, p)
+}
+
+// takeSeat takes over the slot that was set aside for a message; false where there is none any more.
+func takeSeat(ctx context.Context) bool {
+	p, ok := ctx.Value(seatKey{}).(*seat)
+	return ok && p.taken.CompareAndSwap(false, true)
+}
+
 // process is asynq's handler.
 func (s *Server) process(ctx context.Context, t *asynq.Task) error {
 	id, _ := asynq.GetTaskID(ctx)
-	if !s.gate.claim(id) {
+	if !takeSeat(ctx) {
 		if err := s.cfg.Slots.Acquire(s.gate.ctx); err != nil {
 			return err
 		}
@@ -149,7 +169,7 @@ func (s *Server) process(ctx context.Context, t *asynq.Task) error {
 
 // failed hears of every delivery that asynq gave up on; where it never started the handler, the slot is still set aside.
 func (s *Server) failed(ctx context.Context, _ *asynq.Task, _ error) {
-	if id, ok := asynq.GetTaskID(ctx); ok && s.gate.claim(id) {
+	if takeSeat(ctx) {
 		s.cfg.Slots.Release()
 	}
 }
