@@ -33,7 +33,7 @@ timeout 180 "$work/producer" bench --quick --redis "redis://127.0.0.1:$port" "$w
 targets=$(sed -n '/begin targets/,/end targets/p' docs/performance.md | grep -c '^| [^|]* | [≤≥]')
 verdicts=$(grep -cE '  (stretch|met|NOT MET)$' "$work/table")
 [ "$verdicts" -eq "$targets" ] || fail "$verdicts of $targets targets have a figure: $(cat "$work/table")"
-jq -e '(.samples | length > 0) and all(.samples[]; (.scenario | length > 0) and (.values | length > 0) and all(.values[]; . >= 0))' "$work/samples.json" >/dev/null ||
+jq -e '(.samples | length > 0) and all(.samples[]; (.scenario | length > 0) and (.values | length > 0) and all(.values[]; type == "number"))' "$work/samples.json" >/dev/null ||
   fail 'a sample has no values'
 keys=$(redis-cli -p "$port" dbsize)
 [ "$keys" -eq 0 ] || fail "$keys keys are left"

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -101,6 +103,83 @@ func TestThousandAwaitsAreCheap(t *testing.T) {
 	if n := monitored(t, opts, addrs, 3*time.Second); n > 0 {
 		t.Errorf("idle: %d commands in 3 s", n)
 	}
+}
+
+// TestTenThousandAwaitsAreCheap: at most two connections more, 120 commands in 10 s, and 4 KiB of memory each.
+func TestTenThousandAwaitsAreCheap(t *testing.T) {
+	_, opts := realRedis(t)
+	rdb := redis.NewClient(opts)
+	defer rdb.Close()
+	creator := must[*jobs.Client](t)(jobs.NewClient(rdb, jobs.ClientConfig{}))
+	defer creator.Close()
+	const n = 10_000
+	calls := make([]jobs.Call[string], n)
+	for i := range calls {
+		calls[i] = word.Call("x", jobs.Queue("nobody"))
+	}
+	tasks := must[[]*jobs.Task[string]](t)(jobs.CreateTasks(t.Context(), creator, calls))
+	_, c := bystander(t, opts, jobs.ClientConfig{})
+	for i, task := range tasks {
+		tasks[i] = jobs.TaskByID[string](c, task.ID())
+	}
+	_ = second(jobs.Peek(t.Context(), tasks[0])) // the connection that the client has in any case
+	connections := len(addresses(t, rdb))
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	heap, stacks := memory()
+	smallStacks()
+	for _, task := range tasks {
+		all.Go(func() { _, _ = await.Result(ctx, task) })
+	}
+	within(t, time.Minute, "the awaits", func() bool { return c.Stats().AwaitsOpen == n })
+	_ = second(await.Result(ctx, jobs.TaskByID[int](c, "nobody"))) // behind them, so they are registered
+	addrs := addresses(t, rdb)
+	commands := monitored(t, opts, addrs, 5*time.Second)
+	heap2, stacks2 := memory()
+	heap, stacks = (heap2-heap)/n, (stacks2-stacks)/n
+	t.Logf("%d connections more, %d commands in 5 s, %d bytes of heap and %d of stacks each", len(addrs)-connections, commands, heap, stacks)
+	if len(addrs)-connections > 2 {
+		t.Errorf("%d connections, %d before", len(addrs), connections)
+	}
+	if commands > 60 || commands == 0 {
+		t.Errorf("%d commands in 5 s", commands)
+	}
+	switch {
+	case raceDetector():
+		t.Log("memory is not judged: the race detector has its own")
+	case heap > 1536:
+		t.Errorf("%d bytes of heap each", heap)
+	case heap+stacks > 4<<10:
+		t.Errorf("%d bytes each, stacks included", heap+stacks)
+	}
+	cancel()
+	all.Wait()
+}
+
+// memory returns what is used of the heap, and the stacks.
+func memory() (heap, stacks int) {
+	runtime.GC()
+	runtime.GC() // what the first one only found
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc), int(m.StackInuse)
+}
+
+// smallStacks makes the runtime begin goroutines with the smallest stack: it goes by the average that the last collection found.
+func smallStacks() {
+	var all sync.WaitGroup
+	end := make(chan struct{})
+	for range 1000 {
+		all.Go(func() { <-end })
+	}
+	runtime.GC()
+	close(end)
+	all.Wait()
+}
+
+func raceDetector() bool {
+	info, _ := debug.ReadBuildInfo()
+	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // TestDecision40_HungRedis: a Redis that accepts and never answers keeps nobody beyond the context.
