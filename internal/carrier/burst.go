@@ -8,7 +8,7 @@ import (
 )
 
 // maxBurst is how many messages the gate asks for at once, at most. asynq asks for one after the other, each in a round trip of
-// its own, which bounds a worker however many slots it has (ADR 6).
+// its own, which bounds a worker however many slots it has (ADR 8).
 const maxBurst = 32
 
 // ask asks for as many messages as there are slots and as the last answers promise: twice as many when all were there, no more
