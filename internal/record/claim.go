@@ -18,6 +18,8 @@ const (
 	Held                // somebody else holds it
 	Gone                // no such task
 	Ended               // it has its outcome
+
+	noRoom // asked again, never returned
 )
 
 // Claim is a task in the hands of a worker.
@@ -42,19 +44,29 @@ type Claim struct {
 // Claim takes tasks. The nonce names this dequeue: the same one again gets the same answer, so a claim whose answer was lost is
 // simply repeated.
 func (s *Store) Claim(ctx context.Context, worker, nonce string, refs ...Ref) ([]Claim, error) {
-	calls := make([]*conn.Call, len(refs))
-	for i, r := range refs {
-		calls[i] = conn.NewCall(claimScript, s.keys.PrefixOf(r.ID), r.ID, r.Number, worker, nonce)
+	out, open := make([]Claim, len(refs)), make([]int, len(refs))
+	for i := range refs {
+		open[i] = i
 	}
-	if err := s.conn.Do(ctx, calls...); err != nil {
-		return nil, err
-	}
-	out := make([]Claim, len(refs))
-	for i, c := range calls {
-		var err error
-		if out[i], err = readClaim(refs[i], c); err != nil {
+	for len(open) > 0 {
+		calls := make([]*conn.Call, len(open))
+		for i, at := range open {
+			calls[i] = conn.NewCall(claimScript, s.keys.PrefixOf(refs[at].ID), refs[at].ID, refs[at].Number, worker, nonce)
+		}
+		if err := s.conn.Do(ctx, calls...); err != nil {
 			return nil, err
 		}
+		later := open[:0]
+		for i, at := range open {
+			var err error
+			if out[at], err = readClaim(refs[at], calls[i]); err != nil {
+				return nil, err
+			}
+			if out[at].Status == noRoom {
+				later = append(later, at)
+			}
+		}
+		open = later
 	}
 	return out, nil
 }
@@ -70,6 +82,8 @@ func readClaim(ref Ref, c *conn.Call) (Claim, error) {
 		cl.Status = Held
 	case "gone":
 		cl.Status = Gone
+	case "later":
+		cl.Status = noRoom
 	case "ended":
 		cl.Status = Ended
 		cl.Outbox = r.More() && r.Int() == 1

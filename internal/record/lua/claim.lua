@@ -2,9 +2,12 @@
 -- KEYS  1 the shard's prefix; touches r:<id> open h:<worker>
 -- ARGV  of an item: id number worker nonce
 -- ANSWER {claimed, type, args, options, attempt-1, crashes, queued, deadline, cancel requested 0|1, reason, group, index, unknown since}
---        {stale} another number is current · {held} by somebody else · {gone} no such task · {ended}
+--        {stale} another number is current · {held} by somebody else · {gone} no such task · {ended} ·
+--        {later} ask again: the arguments of the others are large enough
 local now = now_ms()
+local room = 1048576 -- bytes of arguments that still go into the answers; one goes in any case
 local function item(id, number, worker, nonce)
+  if room <= 0 then return {'later'} end
   local key = k_record(id)
   local f = redis.call('HMGET', key, 's', 'n', 'ty', 'a', 'qa', 'mp', 'h', 'op', 'at', 'cr', 'dl', 'c', 'sa', 'g', 'gi', 'u')
   if not f[1] then return {'gone'} end
@@ -21,5 +24,7 @@ local function item(id, number, worker, nonce)
     redis.call('ZADD', OPEN, S(FAR), id)
     redis.call('SADD', k_holdings(worker), id)
   end
-  return {'claimed', f[3], f[4] or '', f[8] or '', num(f[9]), crash_count(f[10], now), num(f[5]), num(f[11]), f[12] and 1 or 0, f[12] or '', f[14] or '', num(f[15]), num(f[16])}
+  local args = f[4] or ''
+  room = room - #args
+  return {'claimed', f[3], args, f[8] or '', num(f[9]), crash_count(f[10], now), num(f[5]), num(f[11]), f[12] and 1 or 0, f[12] or '', f[14] or '', num(f[15]), num(f[16])}
 end
