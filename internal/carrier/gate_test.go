@@ -100,7 +100,7 @@ func TestBellWait(t *testing.T) {
 		600 * time.Millisecond: 400 * time.Millisecond,
 	} {
 		c := redis.NewClient(&redis.Options{ReadTimeout: timeout})
-		defer c.Close()
+		t.Cleanup(func() { c.Close() })
 		if _, d := atBells(c, false); d != want {
 			t.Errorf("with a read time-out of %v it waits %v, want %v", timeout, d, want)
 		}

@@ -68,7 +68,7 @@ func NewCall(s *Script, prefix string, args ...any) *Call {
 func NewCommand(args ...any) *Call { return &Call{Args: args} }
 
 // measure notes about how many bytes a call is.
-func (c *Call) measure() int {
+func (c *Call) measure() {
 	c.size = callOverhead
 	for _, a := range c.Args {
 		switch v := a.(type) {
@@ -79,7 +79,6 @@ func (c *Call) measure() int {
 		}
 		c.size += argOverhead
 	}
-	return c.size
 }
 
 // What a call and each of its arguments are counted for beside their bytes.

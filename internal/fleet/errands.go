@@ -27,8 +27,11 @@ type ShardErrands struct {
 	Outbox bool      // ends wait to be told
 }
 
-// leadFor is how long a lead counts after a beat: a few beats, of which some may be late.
-const leadFor = 3 * beatEvery
+// A lead counts for a few beats, of which some may be late.
+const (
+	leadBeats = 3
+	leadFor   = leadBeats * beatEvery
+)
 
 // errandsCall is what the beat's script needs for the errands: its keys and arguments.
 func errandsCall(k keys.Space, cluster bool, look carrier.Look, every time.Duration) (names []string, args []any) {
@@ -43,7 +46,7 @@ func errandsCall(k keys.Space, cluster bool, look carrier.Look, every time.Durat
 		parked = 1
 	}
 	args = append([]any{len(look.Queues), look.Step, parked}, look.Args...)
-	return names, append(args, carrier.StrayBefore(strayAge), (leadFor / beatEvery * every).Milliseconds())
+	return names, append(args, carrier.StrayBefore(strayAge), leadBeats*every.Milliseconds())
 }
 
 // readErrands reads what the script answers, with the time of its answer.

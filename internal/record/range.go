@@ -83,7 +83,8 @@ func (w *RangeWriter) Add(o *Outcome) {
 	if o.StartedAt.IsZero() {
 		flags |= flagUnseen
 	}
-	b := append(w.buf, byte(flags))
+	b := w.buf
+	b = append(b, byte(flags))
 	if flags&flagNext == 0 {
 		b = binary.AppendUvarint(b, uint64(o.Index))
 	}
