@@ -64,7 +64,7 @@ func (p *proxy) close() {
 	}
 }
 
-// serve passes one connection on; either end that closes closes both, once what was sent before has arrived.
+// serve passes one connection on; an end that closes is closed at the other side once what was sent before has arrived.
 func (p *proxy) serve(near net.Conn) {
 	far, err := net.Dial("tcp", p.target)
 	if err != nil {
@@ -80,6 +80,8 @@ func (p *proxy) serve(near net.Conn) {
 	both.Go(func() { wire(near, far, p.delay) })
 	both.Go(func() { wire(far, near, p.delay) })
 	both.Wait()
+	near.Close()
+	far.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, near)
@@ -97,7 +99,13 @@ func wire(from, to net.Conn, delay time.Duration) {
 	under := make(chan parcel, 1<<12)
 	var out sync.WaitGroup
 	out.Go(func() {
-		defer to.Close()
+		defer func() { // what comes the other way is still to arrive
+			if t, ok := to.(*net.TCPConn); ok {
+				_ = t.CloseWrite()
+			} else {
+				to.Close()
+			}
+		}()
 		for p := range under {
 			time.Sleep(time.Until(p.due))
 			if _, err := to.Write(p.data); err != nil {

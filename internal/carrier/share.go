@@ -89,7 +89,10 @@ func (r ring) Join(items []any) (*conn.Call, error) {
 		tasks += n.tasks
 		messages += n.messages
 	}
-	if tasks > 0 {
+	switch {
+	case tasks == 1:
+		messages++
+	case tasks > 1:
 		limit := share{carrier: r.carrier, queue: r.queue}.Limit(tasks)
 		messages += (tasks + limit - 1) / limit
 	}
