@@ -45,7 +45,7 @@ var otherAsynqs = []struct {
 			{"internal/base/base.go", "		ID:           pbmsg.GetId(),\n		Queue:        pbmsg.GetQueue(),", "		ID:           pbmsg.GetQueue(),\n		Queue:        pbmsg.GetId(),"},
 			{"processor.go", "	return &processor{\n", "	one := params.baseCtxFn()\n	params.baseCtxFn = func() context.Context { return one }\n	return &processor{\n"},
 		},
-		[]string{"TestContractAsynqClientEnqueuesByOneScript", "TestContractAsynqAsksForAContext"},
+		[]string{"TestContractAsynqClientEnqueuesByOneScript"},
 		"dequeue recognised: true, client known: true",
 	},
 }
