@@ -64,9 +64,8 @@ func TestContractAsynqLayout(t *testing.T) {
 	}
 }
 
-// The contract about contexts: asynq asks for one for each message, before the handler. Without it slots are taken twice for a
-// moment (startsWithin).
-func TestContractAsynqAsksForAContext(t *testing.T) {
+// Each message is handled in the slot that was set aside for it, whatever asynq does with contexts.
+func TestEachMessageHasItsSlot(t *testing.T) {
 	onEach(t, func(t *testing.T, dial func() *redis.Client) {
 		const n = 50
 		slots := slotsOf(n)
