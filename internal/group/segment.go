@@ -191,20 +191,13 @@ func (p *Packer) packProfile(f *Profile) []byte {
 	b = appendString(b, f.Queue)
 	b = appendBytes(b, f.Options)
 	b = appendString(b, string(f.OnConflict))
-	for _, n := range []int64{record.Millis(f.Retention), record.Millis(f.MaxPending), record.Millis(f.Delay), unixMS(f.At), unixMS(f.Deadline)} {
+	for _, n := range []int64{record.Millis(f.Retention), record.Millis(f.MaxPending), record.Millis(f.Delay), record.TimeMillis(f.At), record.TimeMillis(f.Deadline)} {
 		b = binary.AppendVarint(b, n)
 	}
 	if p.carries(f) {
 		return append(b, 1)
 	}
 	return append(b, 0)
-}
-
-func unixMS(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
 }
 
 func msUnix(ms int64) time.Time {

@@ -238,7 +238,7 @@ func (st *Stage) commit(ctx context.Context, out *Committed) (waits bool, ticket
 	binary.BigEndian.PutUint64(count[:], uint64(st.members))
 	st.digest.Write(count[:])
 	r := st.store.run(ctx, commitScript, sp.ID, sp.ID, st.nonce, st.members, st.segs, sp.Queue, st.digest.Sum(nil)[:16], sp.Options,
-		record.Millis(sp.Retention), record.Millis(sp.Delay), unixMS(sp.At), unixMS(sp.Deadline), record.Millis(sp.MaxPending), string(policy),
+		record.Millis(sp.Retention), record.Millis(sp.Delay), record.TimeMillis(sp.At), record.TimeMillis(sp.Deadline), record.Millis(sp.MaxPending), string(policy),
 		sp.RetryOf, min(maxTickets, st.inRange), bind)
 	word := r.Str()
 	if r.Err != nil {

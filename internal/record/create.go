@@ -59,7 +59,7 @@ func (s *Store) CreateCall(t NewTask) *conn.Call {
 		policy = Return
 	}
 	return conn.NewCall(createScript, s.keys.PrefixOf(t.ID), t.ID, t.Type, t.Queue, t.Args, t.Digest, t.Options, Millis(t.Retention),
-		Millis(t.Delay), timeMS(t.At), timeMS(t.Deadline), Millis(t.MaxPending), string(policy), t.RetryOf, t.Nonce, t.Inbox)
+		Millis(t.Delay), TimeMillis(t.At), TimeMillis(t.Deadline), Millis(t.MaxPending), string(policy), t.RetryOf, t.Nonce, t.Inbox)
 }
 
 // ReadCreated reads the answer to CreateCall.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gatherq/gatherq/internal/record"
 )
@@ -37,5 +38,18 @@ func TestDecision35_ADeliveryCarriesReferencesOnly(t *testing.T) {
 	_, err := record.DecodeDelivery([]byte(`{"v":2,"r":[{"i":"a","n":1}],"new":true}`))
 	if newer, ok := errors.AsType[*record.VersionError](err); !ok || newer.Version != 2 {
 		t.Errorf("a newer version: %v", err)
+	}
+}
+
+// A time between two milliseconds is the later one: nothing starts early.
+func TestDecision42_TimesAreRoundedUp(t *testing.T) {
+	whole := time.UnixMilli(1_700_000_000_123)
+	for d, want := range map[time.Duration]int64{0: 123, time.Nanosecond: 124, 999 * time.Microsecond: 124, time.Millisecond: 124} {
+		if got := record.TimeMillis(whole.Add(d)) % 1000; got != want {
+			t.Errorf("%v later: %d, want %d", d, got, want)
+		}
+	}
+	if record.TimeMillis(time.Time{}) != 0 {
+		t.Error("none is 0")
 	}
 }

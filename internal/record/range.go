@@ -56,7 +56,7 @@ func NewRangeWriter(buf []byte, worker string, base, queued time.Time) *RangeWri
 	buf = append(buf, rangeVersion)
 	buf = append(binary.AppendUvarint(buf, uint64(len(worker))), worker...)
 	buf = binary.AppendUvarint(buf, uint64(max(w.base, 0)))
-	w.buf = binary.AppendUvarint(buf, uint64(max(timeMS(queued), 0)))
+	w.buf = binary.AppendUvarint(buf, uint64(max(TimeMillis(queued), 0)))
 	return w
 }
 

@@ -91,11 +91,12 @@ func msTime(ms int64) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
-func timeMS(t time.Time) int64 {
+// TimeMillis is a time as scripts take it, 0 for none; rounded up, so that nothing starts early.
+func TimeMillis(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
-	return t.UnixMilli()
+	return t.Add(time.Millisecond - time.Nanosecond).UnixMilli()
 }
 
 // Millis is a duration as scripts take it: rounded up, so that nothing that is not zero becomes zero.
