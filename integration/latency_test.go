@@ -53,9 +53,9 @@ func TestDecision39_ThreeRoundTrips(t *testing.T) {
 		}
 		slices.Sort(took)
 		t.Logf("%v", took)
-		p50 := took[len(took)/2]
-		if trips := float64(p50) / float64(2*wireDelay); trips < 2 || trips > 3.5 {
-			t.Errorf("%.1f round trips (%v), want 3", trips, p50)
+		// The quickest one: what waits for a further answer is slower each time, what waits for a busy machine is not.
+		if trips := float64(took[0]) / float64(2*wireDelay); trips < 2 || trips > 3.5 {
+			t.Errorf("%.1f round trips (%v), want 3", trips, took[0])
 		}
 	})
 }

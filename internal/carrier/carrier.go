@@ -78,9 +78,13 @@ func (c *Carrier) Enqueue(ctx context.Context, hs []record.HandOver, before ...*
 	return c.enqueue(ctx, hs, before, messages)
 }
 
-// HandBack enqueues a delivery that nobody claimed again, at the head of its queue.
+// HandBack enqueues a delivery that nobody claimed again: tasks at the head of its queue, a ticket at the tail. (Tickets whose
+// group is never committed come again and again while its staging lives: at the head they would keep out all others.)
 func (c *Carrier) HandBack(ctx context.Context, h record.HandOver) error {
 	hs := []record.HandOver{h}
+	if h.Delivery.Ticket != nil {
+		return c.Enqueue(ctx, hs)
+	}
 	if c.client == nil {
 		return c.enqueuePlainly(ctx, hs, nil)
 	}
