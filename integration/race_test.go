@@ -1,0 +1,6 @@
+//go:build race
+
+package integration
+
+// underRace says that the race detector slows every step.
+const underRace = true
