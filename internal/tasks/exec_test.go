@@ -15,10 +15,13 @@ import (
 	"time"
 )
 
-// script writes an executable shell script and returns its path.
+// script writes an executable shell script and returns its path. No child is born meanwhile: one that still holds the file open for
+// writing (until its exec) would keep the script from being run (ETXTBSY).
 func script(t *testing.T, body string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "script")
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -164,6 +167,11 @@ func TestExecEndsItsGroup(t *testing.T) {
 			}()
 			var child, leader int
 			eventually(t, "the program runs", func() bool {
+				select {
+				case err := <-done:
+					t.Fatalf("ended before it was cancelled: %v", err)
+				default:
+				}
 				b, err := os.ReadFile(pids)
 				if err != nil {
 					return false
