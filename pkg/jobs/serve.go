@@ -91,7 +91,7 @@ func (s *service) run(ctx context.Context) error {
 			return fleet.Known(ctx, e.Conn(), e.Keys(), queue, typ)
 		},
 		Outbox: func(id string) { outbox.Kick(e.Keys().Shard(id)) },
-		Now:    s.clock.Now, Log: e.Log(),
+		Redis:  s.clock.At, Log: e.Log(),
 	})
 	s.reaper = fleet.NewReaper(fleet.ReaperConfig{
 		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Reap: e.Groups().Reap, HandOver: handOver, Outbox: outbox, Log: e.Log(),
