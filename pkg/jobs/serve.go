@@ -222,12 +222,9 @@ func (s *service) listen(ctx context.Context, promoter *fleet.Promoter) {
 					}
 					continue
 				}
-				n, err := record.ParseNotice([]byte(e.Payload))
-				if err != nil {
+				if err := record.ParseNotices([]byte(e.Payload), s.exec.Notice); err != nil {
 					s.engine.Log().Debug("a message that is no notice", "err", err)
-					continue
 				}
-				s.exec.Notice(n)
 			}
 		}
 	}
