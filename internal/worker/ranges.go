@@ -288,14 +288,19 @@ func (o *openRange) aside(v verdict, n int, r *run, call func(ctx context.Contex
 	}()
 }
 
-// stop passes on that the whole range is to end, members that have not started included. Reason nil: it is in other hands.
-func (o *openRange) stop(reason *record.Failure) {
+// mark notes that the whole range is to end, for the members that have not started. Reason nil: it is in other hands.
+func (o *openRange) mark(reason *record.Failure) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.fenced = o.fenced || reason == nil
 	if o.stopped == nil {
 		o.stopped = reason
 	}
-	o.mu.Unlock()
+}
+
+// stop is mark, and ends those that run.
+func (o *openRange) stop(reason *record.Failure) {
+	o.mark(reason)
 	for _, r := range o.running(nil) {
 		if reason == nil {
 			r.fence()
