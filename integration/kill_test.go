@@ -114,8 +114,7 @@ func TestDecision01_WhatAKilledWorkerHeldEndsElsewhere(t *testing.T) {
 		const members, singles = 300, 20
 		rdb := s.Client(t)
 		victim := worker(t, s, "--concurrency", "20")
-		worker(t, s, "--concurrency", "20")
-		worker(t, s, "--concurrency", "20")
+		survivors := []*program{worker(t, s, "--concurrency", "20"), worker(t, s, "--concurrency", "20")}
 
 		var in strings.Builder
 		for i := range members {
@@ -148,6 +147,14 @@ func TestDecision01_WhatAKilledWorkerHeldEndsElsewhere(t *testing.T) {
 		}
 		if n := simKey(t, rdb, "n"); n < members+singles || n > deliveries {
 			t.Errorf("%d tasks in %d deliveries ran %d times", members+singles, deliveries, n)
+		}
+		var dead, taken float64
+		for _, w := range survivors {
+			dead += w.metric(t, `gatherq_repairs_total{kind="dead_worker"}`)
+			taken += w.metric(t, `gatherq_repairs_total{kind="dead_holding"}`)
+		}
+		if dead < 1 || taken < 1 {
+			t.Errorf("the survivors counted %v dead workers and %v things taken from them", dead, taken)
 		}
 		eventually(t, "the dead one is buried", func() bool {
 			for _, key := range allKeys(t, rdb) {

@@ -132,6 +132,7 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 		if c.Outbox {
 			w.cfg.Outbox(c.ID)
 		}
+		w.count.dropped[c.Status].Add(1)
 		w.cfg.Log.Debug("delivery dropped", "task_id", c.ID, "queue", queue, "why", c.Status)
 		return false
 	}
@@ -175,6 +176,7 @@ func (w *Worker) finishTask(v verdict, r *run) {
 	go func() {
 		defer w.wg.Done()
 		defer w.runs.remove(r)
+		w.count.observe(r)
 		ref := record.Ref{ID: r.job.ID, Number: r.number}
 		w.finish(ref, v, 1, func(ctx context.Context) (record.Settled, error) {
 			switch v.act {
@@ -197,8 +199,16 @@ func (w *Worker) finish(ref record.Ref, v verdict, n int, call func(ctx context.
 		return
 	}
 	s, applied := w.change("settle", ref, n, call)
-	if applied && v.act == actSettle {
-		w.counted(v.state)
+	if applied {
+		switch v.act {
+		case actSettle:
+			w.count.end(v.state, n)
+		case actRetry:
+			w.count.retried.Add(uint64(n))
+		case actGiveBack:
+			w.count.givenBack.Add(uint64(n))
+		case actDrop:
+		}
 	}
 	w.follow(ref.ID, s)
 }
@@ -211,7 +221,7 @@ func (w *Worker) change(what string, ref record.Ref, n int, call func(ctx contex
 		s, err = call(ctx)
 		return err
 	}); err != nil {
-		w.count.untold.Add(int64(n))
+		w.untold.Add(int64(n))
 		w.cfg.Log.Error("the end of a run could not be told", "op", what, "task_id", ref.ID, "err", err)
 		return s, false
 	}
@@ -224,15 +234,4 @@ func (w *Worker) change(what string, ref record.Ref, n int, call func(ctx contex
 	w.count.fenced.Add(uint64(n))
 	w.cfg.Log.Warn("fenced: it is in other hands or has ended", "op", what, "task_id", ref.ID, "delivery", ref.Number)
 	return s, false
-}
-
-func (w *Worker) counted(s record.State) {
-	switch s {
-	case record.Succeeded:
-		w.count.succeeded.Add(1)
-	case record.Cancelled:
-		w.count.cancelled.Add(1)
-	default:
-		w.count.failed.Add(1)
-	}
 }

@@ -132,6 +132,7 @@ func (o *openRange) tell(now bool) {
 	o.ended, o.ids, o.telling, o.overtime = nil, nil, true, false
 	o.w.wg.Go(func() { // the runs hold wg already, members without a run do not
 		o.send(outs)
+		o.w.count.observe(ids...)
 		for _, r := range ids {
 			o.w.runs.remove(r)
 			o.w.wg.Done()
@@ -150,8 +151,11 @@ func (o *openRange) send(outs []record.Outcome) {
 		return w.cfg.Groups.SettleRange(ctx, w.cfg.ID, o.r, outs)
 	})
 	if applied {
-		for i := range outs {
-			w.counted(outs[i].State)
+		for i := 0; i < len(outs); { // mostly all have succeeded
+			state, from := outs[i].State, i
+			for ; i < len(outs) && outs[i].State == state; i++ {
+			}
+			w.count.end(state, i-from)
 		}
 	}
 	w.follow(o.r.Group, s)
@@ -188,14 +192,17 @@ func (o *openRange) aside(v verdict, n int, r *run, call func(ctx context.Contex
 		defer w.wg.Done()
 		if r != nil {
 			defer w.runs.remove(r)
+			w.count.observe(r)
 		}
 		w.finish(record.Ref{ID: o.r.Group, Number: o.r.Number}, v, n, call)
 	}()
 }
 
-// stop passes on that the whole range is to end, members that have not started included. Reason nil: it is in other hands.
-func (o *openRange) stop(reason *record.Failure) {
+// stop passes on that the whole range is to end, members that have not started included. Reason nil: it is in other hands. It is
+// false where that was known.
+func (o *openRange) stop(reason *record.Failure) (first bool) {
 	o.mu.Lock()
+	first = o.stopped == nil && !o.fenced
 	o.fenced = o.fenced || reason == nil
 	if o.stopped == nil {
 		o.stopped = reason
@@ -210,14 +217,16 @@ func (o *openRange) stop(reason *record.Failure) {
 			r.requestCancel(reason)
 		}
 	}
+	return first
 }
 
-// stopMember passes on that one member is to end.
-func (o *openRange) stopMember(index int, reason *record.Failure) {
+// stopMember passes on that one member is to end; false where that was known.
+func (o *openRange) stopMember(index int, reason *record.Failure) (first bool) {
 	o.mu.Lock()
 	if o.asked == nil {
 		o.asked = make(map[int]*record.Failure)
 	}
+	first = o.asked[index] == nil
 	o.asked[index] = reason
 	o.mu.Unlock()
 	for _, r := range o.w.runs.list(false) {
@@ -225,4 +234,5 @@ func (o *openRange) stopMember(index int, reason *record.Failure) {
 			r.requestCancel(reason)
 		}
 	}
+	return first
 }

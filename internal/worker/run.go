@@ -43,8 +43,9 @@ type run struct {
 
 	ctx     context.Context //nolint:containedctx // the handler's own: it begins and ends with the run
 	cancel  context.CancelCauseFunc
-	started time.Time // by Redis' clock
-	ended   time.Time // by Redis' clock; set by the judgement
+	started time.Time     // by Redis' clock
+	ended   time.Time     // by Redis' clock; set by the judgement
+	took    time.Duration // until the judgement, on the local clock
 
 	mu        sync.Mutex
 	begun     time.Time // on the local clock, for measuring
@@ -149,6 +150,9 @@ func (r *run) end(res Result) {
 // close notes the judgement. The caller holds mu.
 func (r *run) close() {
 	r.judged, r.ended = true, r.w.cfg.Now()
+	if !r.begun.IsZero() {
+		r.took = time.Since(r.begun)
+	}
 	for _, t := range []*time.Timer{r.timeout, r.deadline, r.grace} {
 		if t != nil {
 			t.Stop()
@@ -228,15 +232,16 @@ func (r *run) timeoutText() string {
 	return fmt.Sprintf("ran longer than its time-out of %s", r.options.Timeout())
 }
 
-// requestCancel ends the handler's context for a cancel, and starts the grace. A second one changes nothing.
-func (r *run) requestCancel(reason *record.Failure) {
+// requestCancel ends the handler's context for a cancel, and starts the grace. A second one changes nothing, and is false.
+func (r *run) requestCancel(reason *record.Failure) (first bool) {
 	r.stop(func() error {
 		if r.cancelled {
 			return nil
 		}
-		r.cancelled, r.reason = true, reason
+		first, r.cancelled, r.reason = true, true, reason
 		return r.w.cfg.Causes.Cancelled(r.cancelFailure().Message)
 	}, true)
+	return first
 }
 
 func (r *run) onTimeout() {
