@@ -344,6 +344,9 @@ func TestDecision05_APoisonTaskEndsAlone(t *testing.T) {
 			if n := simKey(t, rdb, "poison"); n != 3 || deaths != 3 {
 				t.Errorf("the poison ran %d times in %d deaths, want 3", n, deaths)
 			}
+			if n := loop.metric(t, `gatherq_tasks_ended_total{state="crash_loop"}`); n != 1 {
+				t.Errorf("the last worker counted %v crash loops", n)
+			}
 			if warm && again <= 8 {
 				t.Errorf("%d members were delivered more than once: the poison was in no large range", again)
 			}

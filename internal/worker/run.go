@@ -60,6 +60,8 @@ type run struct {
 	overdue   bool // past the deadline
 	draining  bool
 	fenced    bool
+
+	complained bool // the log has said that it is stuck
 }
 
 // exec runs the handler in this goroutine. It comes back when the handler returned; where that calls runtime.Goexit it does
@@ -131,7 +133,7 @@ func (r *run) end(res Result) {
 	r.w.count.running.Add(-1)
 	r.mu.Lock()
 	r.returned = true
-	late := r.judged
+	late, complained := r.judged, r.complained
 	var v verdict
 	if !late {
 		v = r.judge(res)
@@ -142,6 +144,9 @@ func (r *run) end(res Result) {
 	r.cancel(context.Canceled)
 	if late {
 		r.w.count.stuck.Add(-1)
+		if complained {
+			r.w.cfg.Log.Warn("a stuck handler has returned; its slot is free", "task_id", r.job.ID, "type", r.job.Type, "delivery", r.number, "after", took)
+		}
 		return
 	}
 	r.finish(v, r)
@@ -276,7 +281,7 @@ func (r *run) stop(mark func() error, graceful bool) {
 
 // onGrace settles a task whose handler did not return in time.
 func (r *run) onGrace() {
-	r.abandon(func() verdict {
+	r.abandon(0, func() verdict {
 		switch {
 		case r.cancelled:
 			return verdict{state: record.Cancelled, failure: r.cancelFailure()}
@@ -290,17 +295,18 @@ func (r *run) onGrace() {
 
 // giveBack ends the run at the end of a drain.
 func (r *run) giveBack() {
-	r.abandon(func() verdict { return verdict{act: actGiveBack} })
+	r.abandon(-1, func() verdict { return verdict{act: actGiveBack} })
 }
 
 // fence ends the run because the task has a newer delivery.
 func (r *run) fence() {
 	r.stop(func() error { r.fenced = true; return r.w.cfg.Causes.Fenced }, false)
-	r.abandon(func() verdict { return verdict{act: actDrop} })
+	r.abandon(r.options.Grace(), func() verdict { return verdict{act: actDrop} })
 }
 
-// abandon judges a run whose handler has not returned. Its slot stays taken until it does.
-func (r *run) abandon(judge func() verdict) {
+// abandon judges a run whose handler has not returned. Its slot stays taken until it does; where that is not so after patience, the
+// log says it (negative: never).
+func (r *run) abandon(patience time.Duration, judge func() verdict) {
 	r.mu.Lock()
 	if r.judged {
 		r.mu.Unlock()
@@ -311,5 +317,20 @@ func (r *run) abandon(judge func() verdict) {
 	r.w.count.stuck.Add(1)
 	r.mu.Unlock()
 	r.cancel(context.Canceled)
+	if patience >= 0 {
+		time.AfterFunc(patience, r.complain)
+	}
 	r.finish(v, r)
+}
+
+// complain says that a handler does not return though its context has ended.
+func (r *run) complain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.returned {
+		return
+	}
+	r.complained = true
+	r.w.cfg.Log.Warn("a handler ignores its end; its slot stays taken until it returns", "task_id", r.job.ID, "type", r.job.Type,
+		"delivery", r.number, "running", time.Since(r.begun).Round(time.Millisecond), "stuck", r.w.count.stuck.Load(), "slots", r.w.cfg.Slots.Size())
 }
