@@ -165,7 +165,7 @@ func (m *fleet) endMembers(w string) bool {
 				StartedAt: time.Now(), FinishedAt: time.Now()}
 		}
 		var s record.Settled
-		if s, err = m.groups.SettleRange(m.ctx, w, h.r, outs); s.Applied {
+		if s, err = settleRange(m.ctx, m.groups, w, h.r, outs); s.Applied {
 			for _, index := range some {
 				m.applied(fmt.Sprintf("%s:%d", m.group, index))
 			}

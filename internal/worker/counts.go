@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"iter"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -82,26 +83,33 @@ func (h *histogram) snapshot() (out Histogram) {
 // durations are those of one type.
 type durations struct{ waited, ran histogram }
 
-// observe notes how long runs of tasks, all of one type where there are many, waited for their first start, and ran.
-func (c *counts) observe(runs ...*run) {
-	for len(runs) > 0 {
-		typ, n := runs[0].job.Type, 0
-		var waited, ran Histogram
-		for ; n < len(runs) && runs[n].job.Type == typ; n++ {
-			r := runs[n]
-			if r.started.IsZero() {
-				continue // it never began
-			}
-			ran.observe(r.took)
-			if r.job.Attempt == 1 && r.job.Delivery == 1 && !r.job.QueuedAt.IsZero() {
-				waited.observe(r.started.Sub(r.job.QueuedAt))
-			}
+// observe notes how long runs that are judged waited for their first start, and ran. redis is Redis' clock at a local time.
+func (c *counts) observe(redis func(time.Time) time.Time, runs iter.Seq[*run]) {
+	here := time.Now()
+	there := redis(here)
+	var typ string
+	var waited, ran Histogram
+	tell := func() {
+		if typ != "" {
+			d := c.of(typ)
+			d.waited.add(&waited)
+			d.ran.add(&ran)
 		}
-		d := c.of(typ)
-		d.waited.add(&waited)
-		d.ran.add(&ran)
-		runs = runs[n:]
 	}
+	for r := range runs {
+		if !r.started {
+			continue
+		}
+		if r.job.Type != typ { // mostly all are of one
+			tell()
+			typ, waited, ran = r.job.Type, Histogram{}, Histogram{}
+		}
+		ran.observe(r.ended.Sub(r.begun))
+		if r.job.Attempt == 1 && r.job.Delivery == 1 && !r.job.QueuedAt.IsZero() {
+			waited.observe(there.Add(r.begun.Sub(here)).Sub(r.job.QueuedAt))
+		}
+	}
+	tell()
 }
 
 func (c *counts) of(typ string) *durations {

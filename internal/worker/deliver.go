@@ -144,7 +144,6 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 	r := &run{
 		w: w, number: c.Number, options: w.options(c.Options), handler: handler, args: c.Args,
 		cancelled: c.Cancelled, reason: c.Reason,
-		finish: w.finishTask,
 		job: Job{
 			ID: c.ID, Type: c.Type, Queue: c.Queue, Attempt: c.Attempt, Delivery: c.Number, Crashes: c.Crashes,
 			Group: c.Group, Index: c.Index, QueuedAt: c.QueuedAt, Deadline: c.Deadline,
@@ -154,12 +153,12 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 	go func() {
 		defer w.cfg.Slots.Release() // deferred: the handler may call Goexit
 		if c.Crashes < record.Suspect {
-			r.exec()
+			r.exec(time.Now())
 			return
 		}
 		if w.suspects.enter(w, r) {
 			defer w.suspects.leave()
-			r.exec()
+			r.exec(time.Now())
 		}
 	}()
 	return true
@@ -176,7 +175,7 @@ func (w *Worker) finishTask(v verdict, r *run) {
 	go func() {
 		defer w.wg.Done()
 		defer w.runs.remove(r)
-		w.count.observe(r)
+		w.count.observe(w.cfg.Redis, func(yield func(*run) bool) { yield(r) })
 		ref := record.Ref{ID: r.job.ID, Number: r.number}
 		w.finish(ref, v, 1, func(ctx context.Context) (record.Settled, error) {
 			switch v.act {
