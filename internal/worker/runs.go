@@ -104,8 +104,8 @@ func (w *Worker) Ask(ctx context.Context) error {
 		for _, f := range flags {
 			if r := alone[f.Ref]; r != nil && f.Fenced {
 				r.fence()
-			} else if r != nil {
-				r.requestCancel(f.Reason)
+			} else if r != nil && r.requestCancel(f.Reason) {
+				w.count.unheard.Add(1)
 			}
 		}
 	}
@@ -125,11 +125,13 @@ func (w *Worker) Ask(ctx context.Context) error {
 		switch {
 		case f.Fenced:
 			open[i].stop(nil)
-		case f.Reason != nil:
-			open[i].stop(f.Reason)
+		case f.Reason != nil && open[i].stop(f.Reason):
+			w.count.unheard.Add(1)
 		}
 		for index, reason := range f.Members {
-			open[i].stopMember(index, reason)
+			if open[i].stopMember(index, reason) {
+				w.count.unheard.Add(1)
+			}
 		}
 	}
 	return nil
