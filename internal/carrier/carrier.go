@@ -112,9 +112,12 @@ func (c *Carrier) enqueue(ctx context.Context, hs []record.HandOver, before, mes
 	if c.cluster {
 		stages = [][]*conn.Call{before, slices.Concat(news, messages), rings}
 	}
-	for _, calls := range stages {
+	for i, calls := range stages {
 		if err := c.conn.Do(ctx, calls...); err != nil {
 			return err
+		}
+		if c.cluster && i == 0 && len(before) > 0 && !slices.ContainsFunc(before, func(b *conn.Call) bool { return b.Err == nil }) {
+			return nil // nothing that the messages speak of is there
 		}
 	}
 	for _, call := range messages {
@@ -197,17 +200,20 @@ func (p *publication) settle(sent bool) {
 // script returns asynq's script for a pipeline in which it follows others. Redis keeps scripts by their text; were it the same
 // text in all pipelines, Redis could know it from elsewhere and not know a script before it, and would then execute a message
 // before its record. So each such pipeline has a text of its own, first sent whole, together with all before it.
+//
+// What follows others is being created, and is refused with them where Redis is full; a message that comes alone is of work that is
+// recorded, and is not.
 func (c *Carrier) script(src, after string) *conn.Script {
 	type variant struct{ src, after string }
 	key := variant{src, after}
 	if s, ok := c.scripts.Load(key); ok {
 		return s.(*conn.Script) //nolint:forcetypeassert // nothing else is stored
 	}
-	text := src
+	script := conn.NewForeignScript("asynq.enqueue", src)
 	if after != "" {
-		text += "\n-- after " + after + "\n"
+		script = conn.NewForeignScript("asynq.enqueue", src+"\n-- after "+after+"\n").Refusable()
 	}
-	s, _ := c.scripts.LoadOrStore(key, conn.NewForeignScript("asynq.enqueue", text))
+	s, _ := c.scripts.LoadOrStore(key, script)
 	return s.(*conn.Script) //nolint:forcetypeassert // nothing else is stored
 }
 

@@ -8,7 +8,6 @@ local key, list, worker, beat = KEYS[1], KEYS[2], ARGV[9], tonumber(ARGV[10])
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function S(n) return string.format('%.0f', n) end
-redis.call('PEXPIRE', key, ARGV[13]) -- first: a script that has begun with a write of this kind may go on where memory is full
 local f = redis.call('HMGET', key, 'n', 'dead')
 local dead = (f[2] and tonumber(f[2]) > tonumber(ARGV[11]) or not f[1] and beat > 1) and 1 or 0
 if dead == 0 then
