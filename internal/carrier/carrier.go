@@ -129,12 +129,37 @@ func (c *Carrier) enqueue(ctx context.Context, hs []record.HandOver, before, mes
 	for i, p := range fresh {
 		p.settle(news[i].Err == nil)
 	}
-	if slices.ContainsFunc(messages, func(m *conn.Call) bool { return m.Again }) {
+	switch {
+	case !c.cluster && overtook(messages, before):
+		// A worker may have dropped the message, since it found no record: another one follows.
+		return c.enqueueAgain(ctx, hs)
+	case slices.ContainsFunc(messages, func(m *conn.Call) bool { return m.Again }):
 		// Its bell rang before it: for nothing, if the worker has looked in between. Unanswered it costs time, nothing else.
 		_ = c.conn.Do(ctx, c.rings(hs)...)
 	}
 	// An error reply to a bell costs the time until the worker looks by itself, nothing else.
 	return nil
+}
+
+// overtook reports whether a message was executed before a record, which Redis refused for a moment.
+func overtook(messages, before []*conn.Call) bool {
+	first, last := math.MaxInt, 0
+	for _, m := range messages {
+		first = min(first, m.Try)
+	}
+	for _, b := range before {
+		last = max(last, b.Try)
+	}
+	return first < last
+}
+
+// enqueueAgain enqueues what is recorded by now, in messages of their own.
+func (c *Carrier) enqueueAgain(ctx context.Context, hs []record.HandOver) error {
+	messages, err := c.messages(hs, "")
+	if err != nil {
+		return err
+	}
+	return c.enqueue(ctx, hs, nil, messages)
 }
 
 // HandOver enqueues and then notes in the records that it was done, so that nobody repeats it.

@@ -73,6 +73,7 @@ type Call struct {
 	Reply any
 	Err   error
 	Again bool // it was sent more than once: what followed it in the pipeline may have been executed before it
+	Try   int  // the one that was answered, from 0: of two calls of a pipeline that with the smaller one was executed first
 
 	size int // in bytes, about
 }
