@@ -143,7 +143,6 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 	r := &run{
 		w: w, number: c.Number, options: w.options(c.Options), handler: handler, args: c.Args,
 		cancelled: c.Cancelled, reason: c.Reason,
-		finish: w.finishTask,
 		job: Job{
 			ID: c.ID, Type: c.Type, Queue: c.Queue, Attempt: c.Attempt, Delivery: c.Number, Crashes: c.Crashes,
 			Group: c.Group, Index: c.Index, QueuedAt: c.QueuedAt, Deadline: c.Deadline,
@@ -153,12 +152,12 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 	go func() {
 		defer w.cfg.Slots.Release() // deferred: the handler may call Goexit
 		if c.Crashes < record.Suspect {
-			r.exec()
+			r.exec(time.Now())
 			return
 		}
 		if w.suspects.enter(w, r) {
 			defer w.suspects.leave()
-			r.exec()
+			r.exec(time.Now())
 		}
 	}()
 	return true
@@ -198,7 +197,7 @@ func (w *Worker) finish(ref record.Ref, v verdict, n int, call func(ctx context.
 	}
 	s, applied := w.change("settle", ref, n, call)
 	if applied && v.act == actSettle {
-		w.counted(v.state)
+		w.counted(v.state, n)
 	}
 	w.follow(ref.ID, s)
 }
@@ -206,33 +205,38 @@ func (w *Worker) finish(ref record.Ref, v verdict, n int, call func(ctx context.
 // change tells the record about n tasks that this worker holds; false if that did not count.
 func (w *Worker) change(what string, ref record.Ref, n int, call func(ctx context.Context) (record.Settled, error)) (s record.Settled, applied bool) {
 	tries := 0
-	if err := w.tell(what, ref.ID, func(ctx context.Context) (err error) {
+	err := w.tell(what, ref.ID, func(ctx context.Context) (err error) {
 		tries++
 		s, err = call(ctx)
 		return err
-	}); err != nil {
+	})
+	return s, w.counts(what, ref, n, s, tries, err)
+}
+
+// counts reports whether what the record was told of n tasks counts, by the answer to the last of so many tries.
+func (w *Worker) counts(what string, ref record.Ref, n int, s record.Settled, tries int, err error) bool {
+	switch {
+	case err != nil:
 		w.count.untold.Add(int64(n))
 		w.cfg.Log.Error("the end of a run could not be told", "op", what, "task_id", ref.ID, "err", err)
-		return s, false
-	}
-	if s.Applied {
-		return s, true
-	}
-	if tries > 1 {
-		return s, true // the first try had arrived, only its answer was lost; what it left to do, the fleet finds
+		return false
+	case s.Applied:
+		return true
+	case tries > 1:
+		return true // the first try had arrived, only its answer was lost; what it left to do, the fleet finds
 	}
 	w.count.fenced.Add(uint64(n))
 	w.cfg.Log.Warn("fenced: it is in other hands or has ended", "op", what, "task_id", ref.ID, "delivery", ref.Number)
-	return s, false
+	return false
 }
 
-func (w *Worker) counted(s record.State) {
+func (w *Worker) counted(s record.State, n int) {
 	switch s {
 	case record.Succeeded:
-		w.count.succeeded.Add(1)
+		w.count.succeeded.Add(uint64(n))
 	case record.Cancelled:
-		w.count.cancelled.Add(1)
+		w.count.cancelled.Add(uint64(n))
 	default:
-		w.count.failed.Add(1)
+		w.count.failed.Add(uint64(n))
 	}
 }
