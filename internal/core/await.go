@@ -124,9 +124,7 @@ func (e *Engine) unknown(ctx context.Context, id string) error {
 		return nil
 	}
 	call := e.namespaceCall()
-	if err := e.conn.Do(ctx, call); err != nil {
-		return nil
-	}
+	_ = e.conn.Do(ctx, call) // unanswered it has its error
 	if wrong, ok := errors.AsType[*NamespaceError](e.agrees(call)); ok {
 		return face.Trouble(kindUnavailable, id, wrong)
 	}

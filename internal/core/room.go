@@ -64,17 +64,17 @@ func (r *room) learn(servers []Server) {
 }
 
 // admit decides by the last reading. stale says that it is too old; ask, that the caller is to see to a new one.
-func (r *room) admit(bytes int64) (err error, stale, ask bool) { //nolint:revive // the error is the answer here
+func (r *room) admit(bytes int64) (stale, ask bool, full error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if stale = r.read.IsZero() || time.Since(r.read) >= r.wait; stale && !r.asking {
 		r.asking, ask = true, true
 	}
 	if r.limit > 0 && (r.used+r.since+bytes)*100 > r.limit*fullAt {
-		return &FullError{Used: r.used + r.since, More: bytes, Limit: r.limit}, stale, ask
+		return stale, ask, &FullError{Used: r.used + r.since, More: bytes, Limit: r.limit}
 	}
 	r.since += bytes
-	return nil, stale, ask
+	return stale, ask, nil
 }
 
 func (r *room) asked() {
@@ -93,7 +93,7 @@ func (e *Engine) Room(ctx context.Context, bytes int64) error {
 	if e.conn.Private() {
 		return nil // it has no limit
 	}
-	full, stale, ask := e.room.admit(bytes)
+	stale, ask, full := e.room.admit(bytes)
 	if !stale || full == nil && bytes < exact {
 		if ask {
 			go func() {
@@ -107,7 +107,7 @@ func (e *Engine) Room(ctx context.Context, bytes int64) error {
 	if err := e.weigh(ctx); err != nil {
 		return err
 	}
-	full, _, _ = e.room.admit(bytes)
+	_, _, full = e.room.admit(bytes)
 	return full
 }
 

@@ -183,7 +183,7 @@ func TestDecision18_AScriptsFirstLineIsStripped(t *testing.T) {
 	ctx, script := t.Context(), redis.NewScript("#!lua flags=allow-oom\nreturn {KEYS[1], ARGV[1]}")
 	for _, opts := range []*redis.Options{r.Options(), {Addr: r.Addr()}} {
 		rdb := redis.NewClient(opts)
-		defer rdb.Close()
+		t.Cleanup(func() { rdb.Close() })
 		for range 2 {
 			if err := script.EvalSha(ctx, rdb, []string{"k"}, "v").Err(); !redis.HasErrorPrefix(err, "NOSCRIPT") {
 				t.Errorf("not sent yet: %v", err)

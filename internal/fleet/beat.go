@@ -198,6 +198,7 @@ func (b *Beat) Rewinds() uint64 { return b.rewinds.Load() }
 // rewound sees to it that every shard is looked through, apart, so that beats go on.
 func (b *Beat) rewound(mark int64) {
 	b.rewinds.Add(1)
+	b.cfg.Repairs.Repaired(RepairRollback, 1)
 	b.anew = true
 	b.cfg.Log.Warn("Redis has gone back to an earlier state: it was restored from a backup, or a failover has lost writes; every shard is looked through",
 		"worker", b.cfg.ID, "mark", mark, "before", b.mark)
