@@ -177,19 +177,7 @@ func (l *look) page(ctx context.Context, names []string) error {
 			if n.Kind == "v" || n.Kind == "i" {
 				group = group[:max(strings.LastIndexByte(group, ':'), 0)]
 			}
-			expires := false
-			list = append(list,
-				asked{conn.NewCommand("pttl", key), func(reply any) { expires = reply != int64(-1) }},
-				asked{conn.NewCommand("hmget", l.keys.Record(group), "k", "bs"), func(reply any) {
-					f := fields(reply)
-					switch {
-					case expires:
-					case f[0] == "":
-						l.find(KeyOrphan, key, "group %s is not there, and it does not expire", group)
-					case f[1] != "":
-						l.find(NoTTL, key, "group %s has ended, and it does not expire", group)
-					}
-				}})
+			list = append(list, l.partOf(key, group)...)
 			if n.Kind == "x" {
 				if err := l.ranges(ctx, key, group); err != nil {
 					return err
@@ -210,6 +198,24 @@ func (l *look) page(ctx context.Context, names []string) error {
 		}
 	}
 	return l.ask(ctx, list)
+}
+
+// partOf asks whether a key of a group's expires, or its group is open.
+func (l *look) partOf(key, group string) []asked {
+	expires := false
+	return []asked{
+		{conn.NewCommand("pttl", key), func(reply any) { expires = reply != int64(-1) }},
+		{conn.NewCommand("hmget", l.keys.Record(group), "k", "bs"), func(reply any) {
+			f := fields(reply)
+			switch {
+			case expires:
+			case f[0] == "":
+				l.find(KeyOrphan, key, "group %s is not there, and it does not expire", group)
+			case f[1] != "":
+				l.find(NoTTL, key, "group %s has ended, and it does not expire", group)
+			}
+		}},
+	}
 }
 
 // each reads a hash, set or sorted set page by page: f gets the words of each answer.
