@@ -266,6 +266,7 @@ func sweep(t *testing.T, members, every, points int) {
 			t.Errorf("group %d: %d members ran in the end", i+1, n)
 		}
 	}
+	healthy(t, s)
 }
 
 // staged returns the keys that hold arguments or results of a group.

@@ -43,5 +43,6 @@ func TestDrainInTheMiddleOfAGather(t *testing.T) {
 		if n := simKey(t, rdb, "n"); n != members {
 			t.Errorf("%d members ran %d times", members, n)
 		}
+		healthy(t, s)
 	})
 }

@@ -101,6 +101,7 @@ func TestDecision01_RecoveryAfterKill(t *testing.T) {
 		}
 		workers[victim] = worker(t, s, "--concurrency", fmt.Sprint(slots))
 	}
+	healthy(t, s)
 	slices.Sort(all)
 	t.Logf("%d kills, %d tasks: running again after p50 %v, p99 %v, at most %v", kills, len(all),
 		all[len(all)/2], all[min(len(all)*99/100, len(all)-1)], all[len(all)-1])
@@ -164,6 +165,7 @@ func TestDecision01_WhatAKilledWorkerHeldEndsElsewhere(t *testing.T) {
 			}
 			return true
 		})
+		healthy(t, s)
 	})
 }
 
@@ -183,6 +185,7 @@ func TestDecision01_TheLastWorkerDiesAndAnotherComes(t *testing.T) {
 				t.Errorf("%+v", line)
 			}
 		}
+		healthy(t, s)
 		t.Logf("all done %v after the new worker was started", time.Since(begin).Round(time.Millisecond))
 	})
 }
@@ -213,6 +216,7 @@ func TestDecision05_ADrainThatIsKilledChargesNothing(t *testing.T) {
 	if in := inspect(t, task); in.Crashes != 0 || in.Attempt != 1 {
 		t.Errorf("%+v", in)
 	}
+	healthy(t, s)
 }
 
 // A worker that was stopped, declared dead and goes on writes nothing any more; its handlers end, its death is undone, and it
@@ -285,6 +289,10 @@ func TestDecision02_AZombieWritesNothing(t *testing.T) {
 	if n := simKey(t, rdb, "n"); n != 10 {
 		t.Errorf("they ran %d times, want twice each", n)
 	}
+	if undone, fenced := zombie.metric(t, `gatherq_repairs_total{kind="death_undone"}`), zombie.metric(t, "gatherq_fenced_total"); undone != 1 || fenced < 5 {
+		t.Errorf("the zombie counted %v deaths undone and %v ends refused, want 1 and one for each task", undone, fenced)
+	}
+	healthy(t, s)
 }
 
 // One member of a gather kills every worker that runs it, and the only worker is started again each time: that member ends, and
@@ -347,6 +355,7 @@ func TestDecision05_APoisonTaskEndsAlone(t *testing.T) {
 			if n := loop.metric(t, `gatherq_tasks_ended_total{state="crash_loop"}`); n != 1 {
 				t.Errorf("the last worker counted %v crash loops", n)
 			}
+			healthy(t, s)
 			if warm && again <= 8 {
 				t.Errorf("%d members were delivered more than once: the poison was in no large range", again)
 			}
@@ -388,6 +397,12 @@ func TestDecision01_AnOutageIsNobodysDeath(t *testing.T) {
 	if n := simKey(t, rdb, "n"); n != tasks {
 		t.Errorf("%d tasks ran %d times", tasks, n)
 	}
+	for _, w := range workers {
+		if n := w.metric(t, `gatherq_repairs_total{kind="dead_worker"}`); n != 0 {
+			t.Errorf("a worker counted %v deaths", n)
+		}
+	}
+	healthy(t, s)
 }
 
 // once wants each task to end with its number, in its first delivery.

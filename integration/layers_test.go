@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"pkg/await"},
 	{"pkg/jobs"},
 	{"internal/core"},
-	{"internal/fleet", "internal/inbox", "internal/worker"},
+	{"internal/doctor", "internal/fleet", "internal/inbox", "internal/worker"},
 	{"internal/group"},
 	{"internal/carrier"},
 	{"internal/record"},

@@ -46,6 +46,7 @@ func TestAWorkerGivesBackWhatItCannotFinish(t *testing.T) {
 			if a, b := simKey(t, rdb, "single"), simKey(t, rdb, "member"); a != 2 || b != 3 {
 				t.Errorf("the task ran %d times, want 2; the members %d times, want 3", a, b)
 			}
+			healthy(t, s)
 		})
 	}
 }

@@ -47,6 +47,7 @@ Every flag that is not given is read from the environment: --await-timeout from 
 		newAwait(a),
 		newStatus(a),
 		newCancel(a),
+		newDoctor(a),
 		newDemo(a, parts),
 		newBench(a),
 		newBenchWorker(),

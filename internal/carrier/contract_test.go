@@ -45,14 +45,14 @@ func TestContractAsynqLayout(t *testing.T) {
 	leases := rdb.ZRangeWithScores(ctx, prefix+"lease", 0, -1).Val()
 	if len(leases) != 1 || leases[0].Member != info.ID {
 		t.Errorf("the leases are %v, want one of %s", leases, info.ID)
-	} else if end := time.Unix(int64(leases[0].Score), 0); end.Before(before.Add(asynqLease-2*time.Second)) || end.After(time.Now().Add(asynqLease+time.Second)) {
-		t.Errorf("the lease ends in %v, want %v", time.Until(end), asynqLease)
+	} else if end := time.Unix(int64(leases[0].Score), 0); end.Before(before.Add(Lease-2*time.Second)) || end.After(time.Now().Add(Lease+time.Second)) {
+		t.Errorf("the lease ends in %v, want %v", time.Until(end), Lease)
 	}
 	fields := rdb.HGetAll(ctx, prefix+"t:"+info.ID).Val()
 	if fields["state"] != "active" {
 		t.Errorf("the message's state is %q", fields["state"])
 	}
-	if _, ours := delivery([]byte(fields["msg"])); !ours {
+	if _, ours := Message([]byte(fields["msg"])); !ours {
 		t.Errorf("the message is not to be read: %q", fields["msg"])
 	}
 	inspector := asynq.NewInspectorFromRedisClient(rdb)

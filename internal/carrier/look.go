@@ -24,7 +24,7 @@ type Look struct {
 
 // StrayBefore is the score below which an entry of asynq's leases is that of a message handed out longer than age ago; compare
 // Strays. Its clock is this process' own, like asynq's.
-func StrayBefore(age time.Duration) int64 { return time.Now().Add(asynqLease - age).Unix() }
+func StrayBefore(age time.Duration) int64 { return time.Now().Add(Lease - age).Unix() }
 
 // Look returns what to look for now. Who set ServeConfig.Tended looks once a second.
 func (s *Server) Look() Look {

@@ -44,7 +44,7 @@ func pendingRefs(t *testing.T, rdb *redis.Client, queue string) (ids [][]string)
 	list := rdb.LRange(t.Context(), prefix+"pending", 0, -1).Val()
 	slices.Reverse(list)
 	for _, id := range list {
-		d, ok := delivery([]byte(rdb.HGet(t.Context(), prefix+"t:"+id, "msg").Val()))
+		d, ok := Message([]byte(rdb.HGet(t.Context(), prefix+"t:"+id, "msg").Val()))
 		if !ok {
 			t.Fatalf("message %s is no delivery", id)
 		}

@@ -11,9 +11,9 @@ import (
 	"github.com/gatherq/gatherq/internal/record"
 )
 
-// asynqLease is asynq's: what it hands out must be acknowledged or renewed within it. It stands in the lease set as the time of
+// Lease is asynq's: what it hands out must be acknowledged or renewed within it. It stands in the lease set as the time of
 // its end, by the clock of the worker that took the message.
-const asynqLease = 30 * time.Second
+const Lease = 30 * time.Second
 
 // strayLimit is how many messages one look takes.
 const strayLimit = 100
@@ -42,7 +42,7 @@ func (c *Carrier) Strays(ctx context.Context, queue string, age time.Duration, c
 			return back, removed, fmt.Errorf("queue %s: %w", queue, err)
 		}
 		msg, _ := get.Reply.(string)
-		d, ours := delivery([]byte(msg))
+		d, ours := Message([]byte(msg))
 		if !ours && msg != "" {
 			continue
 		}
@@ -80,8 +80,8 @@ func strayCall(prefix, id string, back bool) *conn.Call {
 	return put
 }
 
-// delivery reads ours out of asynq's message; false for another's.
-func delivery(msg []byte) (record.Delivery, bool) {
+// Message reads our delivery out of asynq's message; false for another's.
+func Message(msg []byte) (record.Delivery, bool) {
 	var typ string
 	var payload []byte
 	if !fields(msg, func(number uint64, data []byte) bool {

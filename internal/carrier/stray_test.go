@@ -35,7 +35,7 @@ func TestDecision03_StrayDeliveriesComeBack(t *testing.T) {
 		}
 		lease := func(id string, age time.Duration) {
 			t.Helper()
-			z := redis.Z{Score: float64(time.Now().Add(asynqLease - age).Unix()), Member: id}
+			z := redis.Z{Score: float64(time.Now().Add(Lease - age).Unix()), Member: id}
 			if err := rdb.ZAdd(ctx, "asynq:{ns:q}:lease", z).Err(); err != nil {
 				t.Fatal(err)
 			}
