@@ -219,7 +219,9 @@ func (p *program) cpu(t *testing.T) time.Duration {
 func TestDecision19_AWorkerIsCheapWhileRedisRefuses(t *testing.T) {
 	t.Parallel()
 	const each = 4 * time.Second
-	for name, ways := range map[string]struct{ refuse, accept func(t *testing.T, rdb *redis.Client) }{
+	for name, ways := range map[string]struct {
+		refuse, accept func(t *testing.T, rdb *redis.Client)
+	}{
 		"READONLY": {
 			func(t *testing.T, rdb *redis.Client) { do(t, rdb, "replicaof", "127.0.0.1", "1") },
 			func(t *testing.T, rdb *redis.Client) { do(t, rdb, "replicaof", "no", "one") },
