@@ -131,7 +131,7 @@ func (r *refused) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 		if cmds[0].Name() != "evalsha" || !r.next.CompareAndSwap(true, false) {
 			return next(ctx, cmds)
 		}
-		cmds[0].SetErr(errors.New("BUSY Redis is busy running a script")) //nolint:revive // as Redis says it
+		cmds[0].SetErr(errors.New("BUSY Redis is busy running a script"))
 		return next(ctx, cmds[1:])
 	}
 }
