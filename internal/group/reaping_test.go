@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
@@ -20,6 +21,7 @@ type fleet struct {
 	t       *rapid.T
 	group   string
 	members int
+	bound   int // on members that run at once; 0: none
 	beat    map[string]int64
 	gone    map[string]bool // do not act, and will be reaped
 	tasks   map[string]map[string]record.Claim
@@ -102,7 +104,16 @@ func (m *fleet) pullSome(w string) bool {
 		return false
 	}
 	at := rapid.IntRange(0, len(tickets)-1).Draw(m.t, "ticket")
-	p := m.pull(w, tickets[at], rapid.IntRange(1, 6).Draw(m.t, "want"))
+	want, nonce := rapid.IntRange(1, 6).Draw(m.t, "want"), uuid.NewString()
+	p, err := m.groups.Pull(m.ctx, w, tickets[at], nonce, want)
+	m.ok(err)
+	if rapid.Bool().Draw(m.t, "answer lost") {
+		again, err := m.groups.Pull(m.ctx, w, tickets[at], nonce, want)
+		m.ok(err)
+		if p.Status == GotRange && (again.Range == nil || again.Range.ID != p.Range.ID) {
+			m.t.Fatalf("%+v, asked again %+v", p, again)
+		}
+	}
 	if p.Status != GotRange {
 		return true
 	}
@@ -128,18 +139,23 @@ func (m *fleet) endTask(w string) bool {
 	c := m.tasks[w][id]
 	delete(m.tasks[w], id)
 	var err error
-	switch rapid.SampledFrom([]string{"settle", "settle", "retry", "giveback"}).Draw(m.t, "how") {
-	case "settle":
+	how := rapid.SampledFrom([]string{"settle", "settle", "retry", "giveback"}).Draw(m.t, "how")
+	for range rapid.IntRange(1, 2).Draw(m.t, "times") { // a lost answer is asked for again
 		var s record.Settled
-		if s, err = m.records.Settle(m.ctx, w, c.Ref, record.Outcome{State: record.Succeeded, Value: record.Wrap([]byte("1")), Attempt: c.Attempt}); s.Applied {
-			m.applied(id)
+		switch how {
+		case "settle":
+			was := m.look(id).State.Final() || m.ended[id] > 0
+			if s, err = m.records.Settle(m.ctx, w, c.Ref, record.Outcome{State: record.Succeeded, Value: record.Wrap([]byte("1")), Attempt: c.Attempt}); s.Applied && !was {
+				m.applied(id)
+			}
+		case "retry":
+			s, err = m.records.Retry(m.ctx, w, c.Ref, &record.Failure{Kind: "error"}, 0)
+		case "giveback":
+			s, err = m.records.GiveBack(m.ctx, w, c.Ref, 0, false)
 		}
-	case "retry":
-		_, err = m.records.Retry(m.ctx, w, c.Ref, &record.Failure{Kind: "error"}, 0)
-	case "giveback":
-		_, err = m.records.GiveBack(m.ctx, w, c.Ref, 0, false)
+		m.ok(err)
+		m.arrived(s.Others)
 	}
-	m.ok(err)
 	return true
 }
 
@@ -156,34 +172,42 @@ func (m *fleet) endMembers(w string) bool {
 	if len(h.open) == 0 {
 		m.ranges[w] = slices.Delete(m.ranges[w], at, at+1)
 	}
-	var err error
-	switch rapid.SampledFrom([]string{"settle", "settle", "return", "leave", "apart"}).Draw(m.t, "how") {
-	case "settle":
-		outs := make([]record.Outcome, n)
-		for i, index := range some {
-			outs[i] = record.Outcome{Index: index, State: record.Succeeded, Value: record.Wrap([]byte("1")), Attempt: 1, Started: true,
-				StartedAt: time.Now(), FinishedAt: time.Now()}
-		}
+	how := rapid.SampledFrom([]string{"settle", "settle", "return", "leave", "apart"}).Draw(m.t, "how")
+	for range rapid.IntRange(1, 2).Draw(m.t, "times") { // a lost answer is asked for again
 		var s record.Settled
-		if s, err = m.groups.SettleRange(m.ctx, w, h.r, outs); s.Applied {
-			for _, index := range some {
-				m.applied(fmt.Sprintf("%s:%d", m.group, index))
+		var err error
+		switch how {
+		case "settle":
+			outs := make([]record.Outcome, n)
+			for i, index := range some {
+				outs[i] = record.Outcome{Index: index, State: record.Succeeded, Value: record.Wrap([]byte("1")), Attempt: 1, Started: true,
+					StartedAt: time.Now(), FinishedAt: time.Now()}
 			}
+			if s, err = m.groups.SettleRange(m.ctx, w, h.r, outs); s.Applied {
+				for _, index := range some {
+					m.applied(fmt.Sprintf("%s:%d", m.group, index))
+				}
+			}
+		case "return":
+			s, err = m.groups.ReturnRange(m.ctx, w, h.r, some)
+		case "leave":
+			for _, index := range some {
+				s, err = m.groups.Leave(m.ctx, w, h.r, index, &record.Failure{Kind: "error"}, 0)
+				m.ok(err)
+				m.arrived(s.Others)
+			}
+			continue
+		case "apart":
+			for _, index := range some {
+				s, err = m.groups.Apart(m.ctx, w, h.r, index)
+				m.ok(err)
+				m.arrived(s.Others)
+			}
+			continue
 		}
-	case "return":
-		_, err = m.groups.ReturnRange(m.ctx, w, h.r, some)
-	case "leave":
-		for _, index := range some {
-			_, err = m.groups.Leave(m.ctx, w, h.r, index, &record.Failure{Kind: "error"}, 0)
-			m.ok(err)
-		}
-	case "apart":
-		for _, index := range some {
-			_, err = m.groups.Apart(m.ctx, w, h.r, index)
-			m.ok(err)
-		}
+		m.ok(err)
+		m.arrived(s.Others)
 	}
-	m.ok(err)
 	return true
 }
 
@@ -201,7 +225,7 @@ func TestDecision02_OneOutcomeWhoeverDies(t *testing.T) {
 			run++
 			f.ok(f.conn.Redis().FlushDB(f.ctx).Err())
 			m := &fleet{
-				fixture: f, t: t, group: fmt.Sprint("g", run), members: rapid.IntRange(1, 20).Draw(t, "members"), beat: map[string]int64{}, gone: map[string]bool{},
+				fixture: f, t: t, group: fmt.Sprint("g", run), members: rapid.IntRange(1, 20).Draw(t, "members"), bound: rapid.IntRange(0, 6).Draw(t, "bound"), beat: map[string]int64{}, gone: map[string]bool{},
 				tasks: map[string]map[string]record.Claim{}, ranges: map[string][]*held1{}, tickets: map[string][]record.Ticket{},
 				number: map[string]int64{}, ended: map[string]int{},
 			}
@@ -213,14 +237,15 @@ func TestDecision02_OneOutcomeWhoeverDies(t *testing.T) {
 				calls[i] = call(i)
 				calls[i].Options = record.Options{MaxCrashes: 1000}.Encode()
 			}
-			f.stage(Spec{ID: m.group}, calls...)
+			f.stage(Spec{ID: m.group, MaxRunning: m.bound}, calls...)
+			m.permits()
 			for _, w := range workers {
 				m.beat[w] = 1
 				m.forget(w)
 			}
-			for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			for range rapid.IntRange(1, 80).Draw(t, "steps") {
 				w := rapid.SampledFrom(workers).Draw(t, "worker")
-				switch rapid.IntRange(0, 9).Draw(t, "what") {
+				switch rapid.IntRange(0, 12).Draw(t, "what") {
 				case 0: // it is declared dead, and acts on all the same
 					m.gone[w] = true
 				case 1, 2: // somebody takes a part of what it held
@@ -248,9 +273,16 @@ func TestDecision02_OneOutcomeWhoeverDies(t *testing.T) {
 					_ = m.endMembers(w) || m.endTask(w)
 				case 8:
 					m.claimSome(w)
-				case 9:
+				case 9, 10:
 					m.pullSome(w)
+				case 11:
+					m.tooLate()
+				case 12:
+					if got, err := f.records.Due(f.ctx, 0, 100); err != nil || len(got.Groups) > 0 {
+						t.Fatalf("%+v %v", got, err)
+					}
 				}
+				m.permits()
 			}
 			// All die, and one that comes after them finishes everything.
 			for _, w := range workers {
@@ -269,6 +301,7 @@ func TestDecision02_OneOutcomeWhoeverDies(t *testing.T) {
 func (m *fleet) finish(w string) {
 	m.forget(w)
 	for end := time.Now().Add(20 * time.Second); ; {
+		m.permits()
 		if time.Now().After(end) {
 			m.t.Fatalf("it does not end: %+v, tickets %+v", m.look(m.group), m.open(m.group))
 		}

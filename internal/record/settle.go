@@ -8,9 +8,9 @@ import (
 
 // Settled is what a change by a holder did.
 type Settled struct {
-	Applied  bool      // false: fenced, ended or gone; what was to be written does not count
-	Outbox   bool      // an end waits in the outbox of the task's shard to be told
-	HandOver *HandOver // enqueue this
+	Applied  bool       // false: fenced, ended or gone; what was to be written does not count
+	Outbox   bool       // an end waits in the outbox of the task's shard to be told
+	HandOver *HandOver  // enqueue this
 	Others   []HandOver // and these: of the same group, they had waited until fewer of its members run
 }
 

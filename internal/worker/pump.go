@@ -168,8 +168,8 @@ func (p *pump) pull() {
 	case got.Status == group.GotRange:
 		p.held, p.early = true, 0
 		p.take(w.openRange(got.Range))
-	default: // Empty, Stale
-		w.cfg.Log.Debug("a ticket is over", "group", p.ticket.Group, "place", p.ticket.Place, "delivery", p.ticket.Number, "stale", got.Status == group.Stale)
+	default: // Empty, Stale, Full
+		w.cfg.Log.Debug("a ticket is over", "group", p.ticket.Group, "place", p.ticket.Place, "delivery", p.ticket.Number, "stale", got.Status == group.Stale, "full", got.Status == group.Full)
 		p.state = ticketGone
 	}
 	p.acknowledge(err)
@@ -179,6 +179,7 @@ func (p *pump) pull() {
 	for ; slots > 0; slots-- {
 		w.cfg.Slots.Release()
 	}
+	w.goOn(got.Others)
 }
 
 // take queues the members of a range; those that need no handler, or have none here, are decided at once.

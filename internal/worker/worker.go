@@ -98,7 +98,8 @@ type Worker struct {
 		running, stuck                                atomic.Int64
 		untold                                        atomic.Int64 // tasks and tickets held here whose end or return Redis refused for good
 	}
-	waiting waitingCache
+	waiting  waitingCache
+	arrivals arrivals
 }
 
 // New returns a worker. Base is what the handlers' contexts derive from; its end does not touch them.
@@ -201,6 +202,7 @@ func (w *Worker) follow(id string, s record.Settled) {
 	if s.HandOver != nil {
 		w.handOver(*s.HandOver)
 	}
+	w.goOn(s.Others)
 }
 
 func (w *Worker) handOver(h record.HandOver) {
