@@ -105,8 +105,15 @@ func (m *fleet) pullSome(w string) bool {
 	}
 	at := rapid.IntRange(0, len(tickets)-1).Draw(m.t, "ticket")
 	want, nonce := rapid.IntRange(1, 6).Draw(m.t, "want"), uuid.NewString()
-	p, err := m.groups.Pull(m.ctx, w, tickets[at], nonce, want)
+	ends, settled := m.whole(w)
+	p, s, err := m.groups.Next(m.ctx, w, tickets[at], nonce, want, ends)
 	m.ok(err)
+	m.arrived(p.Others)
+	for _, index := range settled {
+		if s.Applied {
+			m.applied(fmt.Sprintf("%s:%d", m.group, index))
+		}
+	}
 	if rapid.Bool().Draw(m.t, "answer lost") {
 		again, err := m.groups.Pull(m.ctx, w, tickets[at], nonce, want)
 		m.ok(err)
@@ -127,6 +134,22 @@ func (m *fleet) pullSome(w string) bool {
 	}
 	m.ranges[w] = append(m.ranges[w], h)
 	return true
+}
+
+// whole returns the ends and members of a range that w holds and has told nothing of, nil for none.
+func (m *fleet) whole(w string) (ends *Ends, members []int) {
+	for i, h := range m.ranges[w] {
+		if len(h.open) < len(h.r.Members) || !rapid.Bool().Draw(m.t, "settle on the way") {
+			continue
+		}
+		m.ranges[w] = slices.Delete(m.ranges[w], i, i+1)
+		ends = h.r.NewEnds(w, time.Now(), nil)
+		for _, o := range m.outcomes(h.r, record.Succeeded) {
+			ends.Add(&o)
+		}
+		return ends, h.open
+	}
+	return nil, nil
 }
 
 // endTask tells something about a task that w holds, or believes to hold.
@@ -216,83 +239,101 @@ func (m *fleet) forget(w string) {
 	m.tasks[w], m.ranges[w], m.tickets[w] = map[string]record.Claim{}, nil, nil
 }
 
+// fleetWorkers are the workers of the model; z finishes what they leave.
+var fleetWorkers = []string{"a", "b", "c"}
+
+// newFleet returns a fleet with three tasks and a group, in a Redis that is empty otherwise.
+func newFleet(f *fixture, t *rapid.T, run, members, bound int) *fleet {
+	f.ok(f.conn.Redis().FlushDB(f.ctx).Err())
+	m := &fleet{
+		fixture: f, t: t, group: fmt.Sprint("g", run), members: members, bound: bound, beat: map[string]int64{}, gone: map[string]bool{},
+		tasks: map[string]map[string]record.Claim{}, ranges: map[string][]*held1{}, tickets: map[string][]record.Ticket{},
+		number: map[string]int64{}, ended: map[string]int{},
+	}
+	for i := range 3 {
+		f.createWith(fmt.Sprint("task", i), record.Options{MaxCrashes: 1000}.Encode())
+	}
+	calls := make([]Member, m.members)
+	for i := range calls {
+		calls[i] = call(i)
+		calls[i].Options = record.Options{MaxCrashes: 1000}.Encode()
+	}
+	f.stage(Spec{ID: m.group, MaxRunning: m.bound}, calls...)
+	for _, w := range fleetWorkers {
+		m.beat[w] = 1
+		m.forget(w)
+	}
+	m.permits()
+	return m
+}
+
+// step lets a worker do one of these.
+func (m *fleet) step(what string) {
+	w := rapid.SampledFrom(fleetWorkers).Draw(m.t, "worker")
+	switch what {
+	case "dead": // it is declared so, and acts on all the same
+		m.gone[w] = true
+	case "reap": // somebody takes a part of what it held
+		if m.gone[w] {
+			_, err := m.groups.Reap(m.ctx, 0, Death{Worker: w, Beat: m.beat[w], Charged: true}, rapid.IntRange(1, 3).Draw(m.t, "part"))
+			m.ok(err)
+		}
+	case "revive": // it comes back, and learns what it has lost
+		if m.gone[w] {
+			m.ok(m.groups.Revive(m.ctx, w, m.beat[w]))
+			if got := m.reap(Death{Worker: w, Beat: m.beat[w], Charged: true}, 3); !got.Revived {
+				m.t.Fatalf("reaped by one that is late: %+v", got)
+			}
+			m.beat[w]++
+			m.gone[w] = false
+		}
+	case "replace": // its process ends, and another one takes its place
+		m.reap(Death{Worker: w, Beat: m.beat[w], Charged: true}, 3)
+		m.forget(w)
+		m.beat[w]++
+		m.gone[w] = false
+	case "end task":
+		_ = m.endTask(w) || m.endMembers(w)
+	case "end members":
+		_ = m.endMembers(w) || m.endTask(w)
+	case "claim":
+		m.claimSome(w)
+	case "pull":
+		m.pullSome(w)
+	case "too late":
+		m.tooLate()
+	case "due":
+		if got, err := m.records.Due(m.ctx, 0, 100); err != nil || len(got.Groups) > 0 {
+			m.t.Fatalf("%+v %v", got, err)
+		}
+	}
+	m.permits()
+}
+
+// allDie ends the workers, and one that comes after them finishes everything.
+func (m *fleet) allDie() {
+	for _, w := range fleetWorkers {
+		m.reap(Death{Worker: w, Beat: m.beat[w], Charged: true}, 3)
+		if left := m.held(w); len(left) > 0 {
+			m.t.Fatalf("%s still holds %q", w, left)
+		}
+		m.forget(w)
+	}
+	m.finish("z")
+}
+
 // TestDecision02_OneOutcomeWhoeverDies lets workers die anywhere, be reaped in parts by several at once, and act on after it.
 func TestDecision02_OneOutcomeWhoeverDies(t *testing.T) {
-	workers := []string{"a", "b", "c"}
+	what := []string{"dead", "reap", "reap", "revive", "replace", "end task", "end task", "end members", "claim", "pull", "pull", "too late", "due"}
 	each(t, func(f *fixture) {
 		run := 0
 		rapid.Check(f.T, func(t *rapid.T) {
 			run++
-			f.ok(f.conn.Redis().FlushDB(f.ctx).Err())
-			m := &fleet{
-				fixture: f, t: t, group: fmt.Sprint("g", run), members: rapid.IntRange(1, 20).Draw(t, "members"), bound: rapid.IntRange(0, 6).Draw(t, "bound"), beat: map[string]int64{}, gone: map[string]bool{},
-				tasks: map[string]map[string]record.Claim{}, ranges: map[string][]*held1{}, tickets: map[string][]record.Ticket{},
-				number: map[string]int64{}, ended: map[string]int{},
-			}
-			for i := range 3 {
-				f.createWith(fmt.Sprint("task", i), record.Options{MaxCrashes: 1000}.Encode())
-			}
-			calls := make([]Member, m.members)
-			for i := range calls {
-				calls[i] = call(i)
-				calls[i].Options = record.Options{MaxCrashes: 1000}.Encode()
-			}
-			f.stage(Spec{ID: m.group, MaxRunning: m.bound}, calls...)
-			m.permits()
-			for _, w := range workers {
-				m.beat[w] = 1
-				m.forget(w)
-			}
+			m := newFleet(f, t, run, rapid.IntRange(1, 20).Draw(t, "members"), rapid.IntRange(0, 6).Draw(t, "bound"))
 			for range rapid.IntRange(1, 80).Draw(t, "steps") {
-				w := rapid.SampledFrom(workers).Draw(t, "worker")
-				switch rapid.IntRange(0, 12).Draw(t, "what") {
-				case 0: // it is declared dead, and acts on all the same
-					m.gone[w] = true
-				case 1, 2: // somebody takes a part of what it held
-					if m.gone[w] {
-						_, err := f.groups.Reap(f.ctx, 0, Death{Worker: w, Beat: m.beat[w], Charged: true}, rapid.IntRange(1, 3).Draw(t, "part"))
-						f.ok(err)
-					}
-				case 3: // it comes back, and learns what it has lost
-					if m.gone[w] {
-						f.ok(f.groups.Revive(f.ctx, w, m.beat[w]))
-						if got := f.reap(Death{Worker: w, Beat: m.beat[w], Charged: true}, 3); !got.Revived {
-							t.Fatalf("reaped by one that is late: %+v", got)
-						}
-						m.beat[w]++
-						m.gone[w] = false
-					}
-				case 4: // its process ends, and another one takes its place
-					f.reap(Death{Worker: w, Beat: m.beat[w], Charged: true}, 3)
-					m.forget(w)
-					m.beat[w]++
-					m.gone[w] = false
-				case 5, 6:
-					_ = m.endTask(w) || m.endMembers(w)
-				case 7:
-					_ = m.endMembers(w) || m.endTask(w)
-				case 8:
-					m.claimSome(w)
-				case 9, 10:
-					m.pullSome(w)
-				case 11:
-					m.tooLate()
-				case 12:
-					if got, err := f.records.Due(f.ctx, 0, 100); err != nil || len(got.Groups) > 0 {
-						t.Fatalf("%+v %v", got, err)
-					}
-				}
-				m.permits()
+				m.step(rapid.SampledFrom(what).Draw(t, "what"))
 			}
-			// All die, and one that comes after them finishes everything.
-			for _, w := range workers {
-				f.reap(Death{Worker: w, Beat: m.beat[w], Charged: true}, 3)
-				if left := f.held(w); len(left) > 0 {
-					t.Fatalf("%s still holds %q", w, left)
-				}
-				m.forget(w)
-			}
-			m.finish("z")
+			m.allDie()
 		})
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
@@ -46,6 +48,11 @@ func (m *fleet) permits() {
 		switch r["pt"] {
 		case "1":
 			held++
+			at, err := m.conn.Redis().ZScore(m.ctx, m.keys.Open(0), m.group+":"+field[1:]).Result()
+			m.ok(err)
+			if r["h"] == "" && (r["s"] != string(record.Pending) || time.UnixMilli(int64(at)).After(time.Now().Add(time.Minute))) {
+				m.t.Fatalf("member %s has a permit, does not run, and nobody looks at it before %v: %v", field[1:], at, r)
+			}
 		case "w":
 			waiting++
 			if n := len(slices.DeleteFunc(slices.Clone(line), func(s string) bool { return s != field[1:] })); n != 1 {
@@ -113,4 +120,38 @@ func (m *fleet) tooLate() {
 			}
 		}
 	}
+}
+
+// TestDecision28_MaxRunningNeverOneTooManyNorAPermitInVain is the fleet of TestDecision02_OneOutcomeWhoeverDies with a bound and a crowd of
+// members that travel alone.
+func TestDecision28_MaxRunningNeverOneTooManyNorAPermitInVain(t *testing.T) {
+	what := []string{"claim", "claim", "claim", "claim", "claim", "end task", "end task", "end members", "pull", "pull", "dead", "reap", "replace", "too late", "due"}
+	each(t, func(f *fixture) {
+		run := 0
+		rapid.Check(f.T, func(t *rapid.T) {
+			run++
+			m := newFleet(f, t, run, rapid.IntRange(5, 24).Draw(t, "members"), rapid.IntRange(1, 4).Draw(t, "bound"))
+			for range rapid.IntRange(0, 8).Draw(t, "failures") { // of whole ranges
+				tickets := m.open(m.group)
+				if len(tickets) == 0 {
+					break
+				}
+				p := f.pull("a", tickets[0], 4)
+				if p.Status != GotRange {
+					break
+				}
+				for _, x := range p.Range.Members {
+					m.seen(fmt.Sprintf("%s:%d", m.group, x.Index), p.Range.Number)
+					s, err := f.groups.Leave(f.ctx, "a", p.Range, x.Index, &record.Failure{Kind: "error"}, 0)
+					f.ok(err)
+					m.arrived(s.Others)
+					m.permits()
+				}
+			}
+			for range rapid.IntRange(20, 100).Draw(t, "steps") {
+				m.step(rapid.SampledFrom(what).Draw(t, "what"))
+			}
+			m.allDie()
+		})
+	})
 }
