@@ -89,7 +89,7 @@ func (f *fixture) outcomes(r *Range, state record.State) (outs []record.Outcome)
 
 func (f *fixture) settle(worker string, r *Range, outs []record.Outcome) record.Settled {
 	f.Helper()
-	s, err := f.groups.SettleRange(f.ctx, worker, r, outs)
+	s, err := settleRange(f.ctx, f.groups, worker, r, outs)
 	f.ok(err)
 	return s
 }
@@ -442,4 +442,13 @@ func TestDecision44_TheSameGroupAgain(t *testing.T) {
 			f.Fatal(s)
 		}
 	})
+}
+
+// settleRange settles outcomes of a range, in completion order.
+func settleRange(ctx context.Context, s *Store, worker string, r *Range, outs []record.Outcome) (record.Settled, error) {
+	ends := r.NewEnds(worker, r.QueuedAt, nil)
+	for i := range outs {
+		ends.Add(&outs[i])
+	}
+	return s.Settle(ctx, ends)
 }

@@ -211,23 +211,6 @@ func (s *Store) Settle(ctx context.Context, ends *Ends) (record.Settled, error) 
 	return out, err
 }
 
-// SettleRange is Settle of outcomes, in completion order.
-func (s *Store) SettleRange(ctx context.Context, worker string, r *Range, outs []record.Outcome) (record.Settled, error) {
-	var base time.Time
-	for i := range outs {
-		for _, t := range []time.Time{outs[i].StartedAt, outs[i].FinishedAt} {
-			if !t.IsZero() && (base.IsZero() || t.Before(base)) {
-				base = t
-			}
-		}
-	}
-	ends := r.NewEnds(worker, base, nil)
-	for i := range outs {
-		ends.Add(&outs[i])
-	}
-	return s.Settle(ctx, ends)
-}
-
 // Leave takes a member out of its range, to travel alone: with a failure after a failed attempt, which is charged; with none
 // because this worker does not know its type. The next try comes after delay; with 0 the answer has its hand-over.
 func (s *Store) Leave(ctx context.Context, worker string, r *Range, index int, f *record.Failure, delay time.Duration) (record.Settled, error) {

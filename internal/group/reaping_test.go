@@ -206,7 +206,7 @@ func (m *fleet) endMembers(w string) bool {
 				outs[i] = record.Outcome{Index: index, State: record.Succeeded, Value: record.Wrap([]byte("1")), Attempt: 1, Started: true,
 					StartedAt: time.Now(), FinishedAt: time.Now()}
 			}
-			if s, err = m.groups.SettleRange(m.ctx, w, h.r, outs); s.Applied {
+			if s, err = settleRange(m.ctx, m.groups, w, h.r, outs); s.Applied {
 				for _, index := range some {
 					m.applied(fmt.Sprintf("%s:%d", m.group, index))
 				}

@@ -149,7 +149,6 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 	r := &run{
 		w: w, number: c.Number, options: w.options(c.Options), handler: handler, args: c.Args,
 		cancelled: c.Cancelled, reason: c.Reason,
-		finish: w.finishTask,
 		job: Job{
 			ID: c.ID, Type: c.Type, Queue: c.Queue, Attempt: c.Attempt, Delivery: c.Number, Crashes: c.Crashes,
 			Group: c.Group, Index: c.Index, QueuedAt: c.QueuedAt, Deadline: c.Deadline,
@@ -159,12 +158,12 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 	go func() {
 		defer w.cfg.Slots.Release() // deferred: the handler may call Goexit
 		if c.Crashes < record.Suspect {
-			r.exec()
+			r.exec(time.Now())
 			return
 		}
 		if w.suspects.enter(w, r) {
 			defer w.suspects.leave()
-			r.exec()
+			r.exec(time.Now())
 		}
 	}()
 	return true
@@ -204,7 +203,7 @@ func (w *Worker) finish(ref record.Ref, v verdict, n int, call func(ctx context.
 	}
 	s, applied := w.change("settle", ref, n, call)
 	if applied && v.act == actSettle {
-		w.counted(v.state)
+		w.counted(v.state, n)
 	}
 	w.follow(ref.ID, s)
 }
@@ -232,13 +231,13 @@ func (w *Worker) change(what string, ref record.Ref, n int, call func(ctx contex
 	return s, false
 }
 
-func (w *Worker) counted(s record.State) {
+func (w *Worker) counted(s record.State, n int) {
 	switch s {
 	case record.Succeeded:
-		w.count.succeeded.Add(1)
+		w.count.succeeded.Add(uint64(n))
 	case record.Cancelled:
-		w.count.cancelled.Add(1)
+		w.count.cancelled.Add(uint64(n))
 	default:
-		w.count.failed.Add(1)
+		w.count.failed.Add(uint64(n))
 	}
 }

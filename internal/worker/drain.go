@@ -43,8 +43,8 @@ func (w *Worker) Drain() error {
 	case <-w.aborts:
 		aborted = true
 	}
-	left := w.runs.list(true)
-	w.cfg.Log.Info("draining: contexts of running handlers end", "running", len(left), "aborted", aborted)
+	left, running := w.runs.last(), w.runs.size()
+	w.cfg.Log.Info("draining: contexts of running handlers end", "running", running, "aborted", aborted)
 	for _, r := range left {
 		r.drain()
 	}
@@ -59,7 +59,7 @@ func (w *Worker) Drain() error {
 			aborted = true
 		}
 	}
-	for _, r := range w.runs.list(true) {
+	for _, r := range w.runs.last() {
 		r.giveBack()
 	}
 	word := time.NewTimer(lastWord)
@@ -70,7 +70,7 @@ func (w *Worker) Drain() error {
 		return fmt.Errorf("worker: redis was not told about %d deliveries; they are delivered again when this worker is declared dead", w.runs.size()+int(w.count.untold.Load()))
 	}
 	if aborted {
-		return errors.Join(fmt.Errorf("worker: aborted, %d running tasks were given back", len(left)), w.untold())
+		return errors.Join(fmt.Errorf("worker: aborted, %d running tasks were given back", running), w.untold())
 	}
 	return w.untold()
 }

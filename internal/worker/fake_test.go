@@ -176,10 +176,10 @@ func (g fakeGroups) Pull(_ context.Context, _ string, t record.Ticket, _ string,
 	return group.Pull{Status: group.GotRange, Range: r}, nil
 }
 
-func (g fakeGroups) SettleRange(_ context.Context, _ string, r *group.Range, outs []record.Outcome) (record.Settled, error) {
-	var err error
+func (g fakeGroups) Settle(_ context.Context, ends *group.Ends) (record.Settled, error) {
+	outs, err := record.DecodeRange(ends.Group(), slices.Concat([]byte("0\n"), ends.Bytes()))
 	for _, o := range outs {
-		err = errors.Join(err, g.note(told{what: "settle", id: keys.Member(r.Group, o.Index), out: o, failure: o.Failure}))
+		err = errors.Join(err, g.note(told{what: "settle", id: o.ID, out: o, failure: o.Failure}))
 	}
 	return record.Settled{Applied: true}, err
 }
@@ -243,7 +243,7 @@ func newWorker(t testing.TB, f *fakeFleet, slots int, handlers map[string]Handle
 		},
 		MaxResult: 100, Drain: 25 * time.Second, UnknownTypeWait: 10 * time.Minute,
 		Known:  func(context.Context, string, string) (bool, error) { return f.known, nil },
-		Outbox: func(string) {}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Outbox: func(string) {}, Redis: func(now time.Time) time.Time { return now }, Log: slog.New(slog.DiscardHandler),
 	})
 	t.Cleanup(w.kill)
 	return w
@@ -292,7 +292,7 @@ func failed(kind, message string) Result {
 }
 
 // untilDone is a handler that returns an error when its context ends.
-func untilDone(ctx context.Context, _ Job) Result {
+func untilDone(ctx context.Context, _ *Job) Result {
 	<-ctx.Done()
 	return Result{Failure: &record.Failure{Kind: "error", Message: context.Cause(ctx).Error()}, Canceled: true}
 }

@@ -22,7 +22,7 @@ func TestPassingRefusalsAreOutlasted(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := &fakeFleet{}
-			w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result {
+			w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result {
 				f.refuse(refusing(20, reply))
 				return Result{Value: []byte("1")}
 			}})
@@ -47,7 +47,7 @@ func TestDrainNamesWhatWasRefused(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := &fakeFleet{}
-			w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, j Job) Result {
+			w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, j *Job) Result {
 				f.refuse(final)
 				if end == nil {
 					return untilDone(ctx, j)
@@ -70,7 +70,7 @@ func TestDrainNamesWhatWasRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
 		f.gather(3, "t")
-		w := newWorker(t, f, 3, map[string]Handler{"t": func(context.Context, Job) Result {
+		w := newWorker(t, f, 3, map[string]Handler{"t": func(context.Context, *Job) Result {
 			f.refuse(final)
 			return Result{Value: []byte("1")}
 		}})
@@ -103,7 +103,7 @@ func TestWhatIsNeitherClaimedNorBackComesAgain(t *testing.T) {
 				f.task("a", nil)
 				f.task("b", nil)
 				f.gather(1, "t")
-				w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result { return Result{} }})
+				w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result { return Result{} }})
 				w.cfg.Groups = deafGroups{fakeGroups{f}}
 				if c.stop {
 					w.Stop()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gatherq/gatherq/internal/group"
 	"github.com/gatherq/gatherq/internal/keys"
@@ -16,10 +17,10 @@ import (
 // runs is what this worker holds: from the start of a handler, and from the pull of a range, to the record's answer about its end.
 type runs struct {
 	mu       sync.Mutex
-	held     map[*run]struct{}
+	held     map[*run]struct{} // but for those that ranges hold
 	ranges   map[*openRange]struct{}
 	pumps    map[*pump]struct{}
-	draining bool // what comes now goes back at once
+	draining atomic.Bool // what comes now goes back at once
 }
 
 // add enters a run; true means that the drain is at its end and the handler must not begin.
@@ -30,7 +31,7 @@ func (s *runs) add(r *run) bool {
 		s.held = make(map[*run]struct{})
 	}
 	s.held[r] = struct{}{}
-	return s.draining
+	return s.draining.Load()
 }
 
 func (s *runs) remove(r *run) {
@@ -54,11 +55,20 @@ func (s *runs) close(o *openRange) {
 	delete(s.ranges, o)
 }
 
-// list returns all runs. With draining set, those that come later do not begin.
-func (s *runs) list(draining bool) []*run {
+// last returns all runs. Those that come later do not begin.
+func (s *runs) last() []*run {
+	s.draining.Store(true)
+	all := s.alone()
+	for _, o := range s.openRanges() {
+		all = o.running(all)
+	}
+	return all
+}
+
+// alone returns the runs that are not a range's.
+func (s *runs) alone() []*run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.draining = s.draining || draining
 	return slices.Collect(maps.Keys(s.held))
 }
 
@@ -68,17 +78,20 @@ func (s *runs) openRanges() []*openRange {
 	return slices.Collect(maps.Keys(s.ranges))
 }
 
+// size returns how many runs there are that the record has not answered about.
 func (s *runs) size() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.held)
+	n := len(s.alone())
+	for _, o := range s.openRanges() {
+		n += o.unanswered()
+	}
+	return n
 }
 
 // Ask asks the records about what this worker holds, and passes on what they say: ends that were requested, deliveries that are
 // in other hands. It goes with each beat, in case a notice was lost.
 func (w *Worker) Ask(ctx context.Context) error {
 	alone := make(map[record.Ref]*run)
-	for _, r := range w.runs.list(false) {
+	for _, r := range w.runs.alone() {
 		if r.of == nil {
 			alone[record.Ref{ID: r.job.ID, Number: r.number}] = r
 		}
@@ -135,8 +148,8 @@ func (w *Worker) Notice(n record.Notice) {
 		}
 		return
 	}
-	for _, r := range w.runs.list(false) {
-		if r.job.ID == n.ID && r.number == n.Number {
+	for _, r := range w.runs.alone() {
+		if r.of == nil && r.job.ID == n.ID && r.number == n.Number {
 			r.requestCancel(n.Reason)
 		}
 	}

@@ -34,7 +34,7 @@ type Records interface {
 // Groups is what it needs of group.Store.
 type Groups interface {
 	Pull(ctx context.Context, worker string, t record.Ticket, nonce string, want int) (group.Pull, error)
-	SettleRange(ctx context.Context, worker string, r *group.Range, outs []record.Outcome) (record.Settled, error)
+	Settle(ctx context.Context, ends *group.Ends) (record.Settled, error)
 	Leave(ctx context.Context, worker string, r *group.Range, index int, f *record.Failure, delay time.Duration) (record.Settled, error)
 	Apart(ctx context.Context, worker string, r *group.Range, index int) (record.Settled, error)
 	ReturnRange(ctx context.Context, worker string, r *group.Range, indexes []int) (record.Settled, error)
@@ -70,9 +70,9 @@ type Config struct {
 	Known func(ctx context.Context, queue, typ string) (bool, error)
 	// Outbox is told that an end of the task or group with that ID waits to be told to others. It must not block.
 	Outbox func(id string)
-	// Now is Redis' clock as far as it is known here.
-	Now func() time.Time
-	Log *slog.Logger
+	// Redis returns what Redis' clock showed, as far as it is known here, when ours showed local.
+	Redis func(local time.Time) time.Time
+	Log   *slog.Logger
 }
 
 // Worker is the executor of one process. Deliver gives it work; Drain ends it.

@@ -91,7 +91,7 @@ func (s *service) run(ctx context.Context) error {
 			return fleet.Known(ctx, e.Conn(), e.Keys(), queue, typ)
 		},
 		Outbox: func(id string) { outbox.Kick(e.Keys().Shard(id)) },
-		Now:    s.clock.Now, Log: e.Log(),
+		Redis:  s.clock.At, Log: e.Log(),
 	})
 	s.reaper = fleet.NewReaper(fleet.ReaperConfig{
 		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Reap: e.Groups().Reap, HandOver: handOver, Outbox: outbox, Log: e.Log(),
@@ -222,12 +222,9 @@ func (s *service) listen(ctx context.Context, promoter *fleet.Promoter) {
 					}
 					continue
 				}
-				n, err := record.ParseNotice([]byte(e.Payload))
-				if err != nil {
+				if err := record.ParseNotices([]byte(e.Payload), s.exec.Notice); err != nil {
 					s.engine.Log().Debug("a message that is no notice", "err", err)
-					continue
 				}
-				s.exec.Notice(n)
 			}
 		}
 	}
