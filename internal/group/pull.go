@@ -50,12 +50,6 @@ type Pull struct {
 	Others []record.HandOver // enqueue these: of the same group, they had waited until fewer of its members run
 }
 
-// Pull is Next with nothing to settle.
-func (s *Store) Pull(ctx context.Context, worker string, t record.Ticket, nonce string, want int) (Pull, error) {
-	p, _, err := s.Next(ctx, worker, t, nonce, want, nil)
-	return p, err
-}
-
 // Next settles what a worker has of a range, if there is anything, and goes on with a ticket: it claims the ticket, if it did not hold
 // it, and takes the next members of its group: at most want, in the order of the calls. The nonce names this call: the same one again gets
 // the same range. A group that was cancelled or is past its time is swept on the way.

@@ -211,24 +211,29 @@ func (w *Worker) finish(ref record.Ref, v verdict, n int, call func(ctx context.
 // change tells the record about n tasks that this worker holds; false if that did not count.
 func (w *Worker) change(what string, ref record.Ref, n int, call func(ctx context.Context) (record.Settled, error)) (s record.Settled, applied bool) {
 	tries := 0
-	if err := w.tell(what, ref.ID, func(ctx context.Context) (err error) {
+	err := w.tell(what, ref.ID, func(ctx context.Context) (err error) {
 		tries++
 		s, err = call(ctx)
 		return err
-	}); err != nil {
+	})
+	return s, w.counts(what, ref, n, s, tries, err)
+}
+
+// counts reports whether what the record was told of n tasks counts, by the answer to the last of so many tries.
+func (w *Worker) counts(what string, ref record.Ref, n int, s record.Settled, tries int, err error) bool {
+	switch {
+	case err != nil:
 		w.count.untold.Add(int64(n))
 		w.cfg.Log.Error("the end of a run could not be told", "op", what, "task_id", ref.ID, "err", err)
-		return s, false
-	}
-	if s.Applied {
-		return s, true
-	}
-	if tries > 1 {
-		return s, true // the first try had arrived, only its answer was lost; what it left to do, the fleet finds
+		return false
+	case s.Applied:
+		return true
+	case tries > 1:
+		return true // the first try had arrived, only its answer was lost; what it left to do, the fleet finds
 	}
 	w.count.fenced.Add(uint64(n))
 	w.cfg.Log.Warn("fenced: it is in other hands or has ended", "op", what, "task_id", ref.ID, "delivery", ref.Number)
-	return s, false
+	return false
 }
 
 func (w *Worker) counted(s record.State, n int) {

@@ -155,7 +155,17 @@ func (f *fakeFleet) Flags(context.Context, string, ...record.Ref) ([]record.Flag
 // fakeGroups is the group side, whose Flags has another signature.
 type fakeGroups struct{ *fakeFleet }
 
-func (g fakeGroups) Pull(_ context.Context, _ string, t record.Ticket, _ string, want int) (group.Pull, error) {
+func (g fakeGroups) Next(ctx context.Context, _ string, t record.Ticket, _ string, want int, done *group.Ends) (p group.Pull, s record.Settled, err error) {
+	if done.Len() > 0 {
+		if s, err = g.Settle(ctx, done); err != nil {
+			return p, s, err
+		}
+	}
+	p, err = g.pull(t, want)
+	return p, s, err
+}
+
+func (g fakeGroups) pull(t record.Ticket, want int) (group.Pull, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.notYet > 0 {

@@ -35,9 +35,11 @@ type pump struct {
 	early int         // times in a row that the group was not committed yet
 
 	mu      sync.Mutex
-	waiting []*run // members of ranges that have not started, in order
-	runners int    // slots that work on waiting
-	fresh   int    // of these: have not taken a member yet
+	pulls   bool         // the ticket is live: ranges may offer what they end with
+	ended   []*openRange // have offered it
+	waiting []*run       // members of ranges that have not started, in order
+	runners int          // slots that work on waiting
+	fresh   int          // of these: have not taken a member yet
 	lastPop time.Time
 }
 
@@ -54,6 +56,7 @@ const (
 func (p *pump) run() {
 	w := p.w
 	slot := true // in hand
+	p.pulls = true
 	var place *Reservation
 	look, pause := time.NewTimer(holdFirst), holdFirst
 	defer look.Stop()
@@ -148,23 +151,29 @@ func (p *pump) pull() {
 		want = slots
 	}
 	var got group.Pull
-	nonce := rand.Text()
+	nonce, tries := rand.Text(), 0
+	o, last := p.takeEnded()
+	var settled record.Settled
 	err := w.tell("pull", p.ticket.Group, func(ctx context.Context) (err error) {
-		got, err = w.cfg.Groups.Pull(ctx, w.cfg.ID, p.ticket, nonce, want)
+		tries++
+		got, settled, err = w.cfg.Groups.Next(ctx, w.cfg.ID, p.ticket, nonce, want, last.ends)
 		return err
 	})
+	if o != nil {
+		o.told(last, settled, w.counts("settle range", o.ref(), last.ends.Len(), settled, tries, err))
+	}
 	switch {
 	case err != nil:
 		w.cfg.Log.Error("a ticket is dropped", "group", p.ticket.Group, "err", err)
-		p.state = ticketGone
+		p.over()
 	case got.Status == group.NotYet:
 		p.state = ticketNotYet
 	case got.Status == group.GotRange:
 		p.held, p.early = true, 0
-		p.take(w.openRange(got.Range))
+		p.take(p.openRange(got.Range))
 	default: // Empty, Stale, Full
 		w.cfg.Log.Debug("a ticket is over", "group", p.ticket.Group, "place", p.ticket.Place, "delivery", p.ticket.Number, "stale", got.Status == group.Stale, "full", got.Status == group.Full)
-		p.state = ticketGone
+		p.over()
 	}
 	p.acknowledge(err)
 	for ; slots > 0 && p.needsRunner(); slots-- {
@@ -174,6 +183,51 @@ func (p *pump) pull() {
 		w.cfg.Slots.Release()
 	}
 	w.goOn(got.Others)
+}
+
+// offer leaves it to the next pull to tell what a range has ended with; false if none comes. What no pull has taken along, the range
+// tells at its next tick.
+func (p *pump) offer(o *openRange) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pulls {
+		p.ended = append(p.ended, o)
+	}
+	return p.pulls
+}
+
+// takeEnded returns what a pull is to tell along the way, of one range; the others tell it themselves.
+func (p *pump) takeEnded() (of *openRange, last ended) {
+	p.mu.Lock()
+	offered := p.ended
+	p.ended = nil
+	p.mu.Unlock()
+	for _, o := range offered {
+		if of != nil {
+			o.tellNow()
+			continue
+		}
+		o.mu.Lock()
+		t, ok := o.take()
+		o.mu.Unlock()
+		if ok {
+			of, last = o, t
+		}
+	}
+	return of, last
+}
+
+// over notes that the ticket is not this pump's any more.
+func (p *pump) over() {
+	p.state = ticketGone
+	p.mu.Lock()
+	p.pulls = false
+	offered := p.ended
+	p.ended = nil
+	p.mu.Unlock()
+	for _, o := range offered {
+		o.tellNow()
+	}
 }
 
 // take queues the members of a range; those that need no handler, or have none here, are decided at once.
@@ -287,7 +341,7 @@ func (p *pump) pass() {
 // give puts the ticket to the tail of its queue.
 func (p *pump) give() {
 	w := p.w
-	p.state = ticketGone
+	p.over()
 	var s record.Settled
 	if err := w.tell("pass ticket", p.ticket.Group, func(ctx context.Context) (err error) {
 		s, err = w.cfg.Groups.PassTicket(ctx, w.cfg.ID, p.ticket)

@@ -15,8 +15,9 @@ const tickEvery = 5 * time.Millisecond
 // openRange is a range of a group in this worker's hands, until each of its members has ended, left or gone back. It holds a drain up
 // that long.
 type openRange struct {
-	w *Worker
-	r *group.Range
+	w    *Worker
+	r    *group.Range
+	pump *pump // takes what the range ends with along on the way to its next one
 
 	mu       sync.Mutex
 	opened   time.Time   // by Redis' clock
@@ -28,7 +29,8 @@ type openRange struct {
 	telling  bool
 	ticker   *time.Timer
 	ticking  bool
-	overtime bool // what is in ends has waited tickEvery
+	overtime bool // what is in ends must go now: it has waited tickEvery, or holds a failure
+	offered  bool // to the pump, with the last end
 
 	stopped *record.Failure         // the end of the group was requested
 	asked   map[int]*record.Failure // the ends of members, by index
@@ -36,8 +38,9 @@ type openRange struct {
 }
 
 // openRange takes a range into the worker's list. The caller holds up a drain.
-func (w *Worker) openRange(r *group.Range) *openRange {
-	o := &openRange{w: w, r: r, opened: w.cfg.Redis(time.Now()), open: len(r.Members), runs: make([]run, 0, len(r.Members))}
+func (p *pump) openRange(r *group.Range) *openRange {
+	w := p.w
+	o := &openRange{w: w, r: r, pump: p, opened: w.cfg.Redis(time.Now()), open: len(r.Members), runs: make([]run, 0, len(r.Members))}
 	w.wg.Add(1)
 	w.runs.open(o)
 	return o
@@ -165,8 +168,8 @@ func (o *openRange) end(out *record.Outcome, ran int) {
 	o.tell(out.Failure != nil)
 }
 
-// tell sends what has ended, if it must go now: a failure, the last of the range, or what has waited long enough. One
-// call is under way at a time, so that outcomes are recorded in the order of the ends. The caller holds mu.
+// tell sends what has ended, if it must go now: a failure, the last of the range where its pump does not take that along, or what has
+// waited long enough. One call is under way at a time, so that outcomes are recorded in the order of the ends. The caller holds mu.
 func (o *openRange) tell(now bool) {
 	if o.ends == nil {
 		if o.open == 0 && !o.telling {
@@ -174,26 +177,67 @@ func (o *openRange) tell(now bool) {
 		}
 		return
 	}
-	if now || o.open == 0 {
-		o.overtime = true
+	o.overtime = o.overtime || now
+	if o.open == 0 && !o.overtime && !o.offered {
+		o.offered = true
+		o.overtime = o.telling || !o.pump.offer(o)
 	}
 	if !o.overtime {
 		o.keepTicking()
 		return
 	}
-	if o.telling {
+	t, ok := o.take()
+	if !ok {
 		return
 	}
-	ends, ran := o.ends, o.endsRan
-	o.ends, o.endsRan, o.telling, o.overtime = nil, 0, true, false
 	go func() {
-		o.send(ends)
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.ran -= ran
-		o.telling = false
-		o.tell(false)
+		w := o.w
+		s, applied := w.change("settle range", o.ref(), t.ends.Len(), func(ctx context.Context) (record.Settled, error) {
+			return w.cfg.Groups.Settle(ctx, t.ends)
+		})
+		o.told(t, s, applied)
 	}()
+}
+
+// ref names the range's deliveries in logs.
+func (o *openRange) ref() record.Ref { return record.Ref{ID: o.r.Group, Number: o.r.Number} }
+
+// ended is what is on its way to the record.
+type ended struct {
+	ends *group.Ends
+	ran  int // of these: have begun
+}
+
+// take returns what is to be told, false if there is nothing or a call is under way. The caller holds mu, and calls told in the end.
+func (o *openRange) take() (t ended, ok bool) {
+	if o.ends == nil || o.telling {
+		return t, false
+	}
+	t = ended{o.ends, o.endsRan}
+	o.ends, o.endsRan, o.telling, o.overtime = nil, 0, true, false
+	return t, true
+}
+
+// told notes that the record has answered.
+func (o *openRange) told(t ended, s record.Settled, applied bool) {
+	if applied {
+		t.ends.Each(o.w.counted)
+	}
+	o.w.follow(o.r.Group, s)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ran -= t.ran
+	o.telling = false
+	o.tell(false)
+}
+
+// tellNow does not wait for the pump any more.
+func (o *openRange) tellNow() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ends != nil { // else the tick was faster
+		o.tell(true)
+	}
 }
 
 // close takes the range from the worker's list. The caller holds mu.
@@ -203,18 +247,6 @@ func (o *openRange) close() {
 	}
 	o.w.runs.close(o)
 	o.w.wg.Done()
-}
-
-// send settles what has ended and repeats that until it is answered.
-func (o *openRange) send(ends *group.Ends) {
-	w := o.w
-	s, applied := w.change("settle range", record.Ref{ID: o.r.Group, Number: o.r.Number}, ends.Len(), func(ctx context.Context) (record.Settled, error) {
-		return w.cfg.Groups.Settle(ctx, ends)
-	})
-	if applied {
-		ends.Each(w.counted)
-	}
-	w.follow(o.r.Group, s)
 }
 
 // alone takes a member out of the range: it comes again by itself after the delay, charged with the failure if there is one.
@@ -252,7 +284,7 @@ func (o *openRange) aside(v verdict, n int, r *run, call func(ctx context.Contex
 		if r != nil {
 			defer w.runs.remove(r)
 		}
-		w.finish(record.Ref{ID: o.r.Group, Number: o.r.Number}, v, n, call)
+		w.finish(o.ref(), v, n, call)
 	}()
 }
 

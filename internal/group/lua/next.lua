@@ -77,11 +77,16 @@ local function item(gid, nonce, place, number, worker, call, want, have, rid, rn
     if set[1] then redis.call('HSET', k_record(gid), unpack(set)) end
   else
     full = full or fragments()
+    full.room.pulling = f.mr
     settled, outbox = full.settle(gid, rid, rnumber, worker, runs, blob, counts, findex, fstate, ferr)
   end
   if not answer then
     full = full or fragments()
     answer = full.pull(gid, nonce, place, number, worker, call, want, have)
+  end
+  if f.mr then
+    full.room.pulling = false
+    full.make_room(gid, full.now_ms()) -- what this pull has left is for another ticket
   end
   if full then full.with_issued(answer) end
   table.insert(answer, 1, outbox)

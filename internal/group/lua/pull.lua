@@ -71,10 +71,7 @@ local function pull(gid, nonce, place, number, worker, call, want, have)
     map = m
     redis.call('HSET', k_ranges(gid), rid, table.concat(p, ';'))
     redis.call('SADD', k_holdings(worker), 'x|' .. gid .. '|' .. rid)
-    if g.mr then
-      redis.call('HINCRBY', gk, 'pm', left)
-      make_room(gid, now) -- what is left is for the next ticket
-    end
+    if g.mr then redis.call('HINCRBY', gk, 'pm', left) end
     if not g.sa then redis.call('HSET', gk, 'sa', S(now)) end
     if g.oc == nil then redis.call('HSET', gk, 's', 'running') end
   end
