@@ -269,6 +269,34 @@ func TestDecision28_APermitIsPassedFromTicketToTicket(t *testing.T) {
 	})
 }
 
+// Who tells an end and pulls in one call takes the permits itself: no other ticket is issued for them in vain.
+func TestDecision28_APullTakesWhatItsOwnEndsMadeFree(t *testing.T) {
+	each(t, func(f *fixture) {
+		tickets := f.bounded("g", 20, 8)
+		var rs []*Range
+		for range 4 {
+			rs = append(rs, f.taken("a", tickets[0], 2))
+		}
+		if p := f.pull("b", tickets[1], 1); p.Status != Full {
+			f.Fatalf("%+v", p)
+		}
+		for want, others := range map[int]int{2: 0, 1: 1} {
+			r := rs[want]
+			p, s, err := f.groups.Next(f.ctx, "a", tickets[0], fmt.Sprint("n", want), want, endsOf("a", r, f.outcomes(r, record.Succeeded)))
+			f.ok(err)
+			if !s.Applied || p.Status != GotRange || len(p.Range.Members) != want || len(p.Others) != others {
+				f.Fatalf("want %d: %+v %+v", want, s, p)
+			}
+			if others == 0 {
+				continue
+			}
+			if q := f.pull("b", *p.Others[0].Delivery.Ticket, 2); q.Status != GotRange || len(q.Range.Members) != 1 || f.pull("b", *p.Others[0].Delivery.Ticket, 1).Status != Full {
+				f.Fatalf("%+v", q)
+			}
+		}
+	})
+}
+
 // No worker has more than its part of the permits by one pull, so that others find some.
 func TestDecision28_ARangeIsAPartOfTheBound(t *testing.T) {
 	each(t, func(f *fixture) {
