@@ -18,6 +18,7 @@ import (
 func newGather(a *app) *cobra.Command {
 	var task taskFlags
 	var wait awaitFlags
+	var maxRunning int
 	cmd := &cobra.Command{
 		Use:   "gather TYPE [FILE]",
 		Short: "gather many tasks into a group",
@@ -35,12 +36,18 @@ With --as-completed results come while the group runs, in the order in which the
 		Example: `  seq 1000 | producer gather echo --await
   producer gather file paths.jsonl --await --return-errors --json > results.jsonl
   producer gather sleep - --as-completed --await < sleeps.jsonl
-  producer gather echo lines.jsonl --id import-2026-01-31 --queue low --retries 3`,
+  producer gather echo lines.jsonl --id import-2026-01-31 --queue low --retries 3
+  producer gather http urls.jsonl --max-running 8 --await`,
 		Args: arguments(1, 2),
 	}
 	cmd.RunE = a.command(func(ctx context.Context, cmd *cobra.Command, args []string) error {
-		return runGather(ctx, cmd, a, args, task, wait)
+		var opts []jobs.GatherOption
+		if cmd.Flags().Changed("max-running") {
+			opts = append(opts, jobs.MaxRunning(maxRunning))
+		}
+		return runGather(ctx, cmd, a, args, task, opts, wait)
 	})
+	cmd.Flags().IntVar(&maxRunning, "max-running", 0, "at most so many members run at once over the whole fleet, 1 to 10000000 (default no bound)")
 	task.register(cmd, "group")
 	wait.registerAwait(cmd)
 	wait.registerTimeout(cmd)
@@ -48,7 +55,7 @@ With --as-completed results come while the group runs, in the order in which the
 	return cmd
 }
 
-func runGather(ctx context.Context, cmd *cobra.Command, a *app, args []string, task taskFlags, wait awaitFlags) (err error) {
+func runGather(ctx context.Context, cmd *cobra.Command, a *app, args []string, task taskFlags, settings []jobs.GatherOption, wait awaitFlags) (err error) {
 	if err := wait.check(); err != nil {
 		return err
 	}
@@ -74,9 +81,8 @@ func runGather(ctx context.Context, cmd *cobra.Command, a *app, args []string, t
 	if err != nil {
 		return err
 	}
-	settings := make([]jobs.GatherOption, len(opts))
-	for i, o := range opts {
-		settings[i] = o
+	for _, o := range opts {
+		settings = append(settings, o)
 	}
 	bar := s.out.progress("staged", 0)
 	group, err := jobs.GatherSeq2(ctx, s.Client, calls(newLines(untilDone(ctx, source), task.maxArgs), def, bar), settings...)

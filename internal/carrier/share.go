@@ -56,17 +56,28 @@ func (c *Carrier) message(h record.HandOver, after string) (*conn.Call, error) {
 	return &conn.Call{Script: c.script(m.src, after), Keys: m.keys, Args: m.args}, nil
 }
 
-// shares reports whether a hand-over may travel with others: of tasks, but for suspects.
-func shares(h record.HandOver) bool { return h.Delivery.Ticket == nil && !h.Alone }
+// shares reports whether a hand-over may travel with others: of tasks, but for suspects and what goes to the head of its queue.
+func shares(h record.HandOver) bool { return h.Delivery.Ticket == nil && !h.Alone && !h.First }
 
-// messages returns a call for each hand-over: tasks share messages, a ticket or a suspect travels alone.
+// messages returns the calls of the hand-overs: tasks share messages, a ticket, a suspect and the first of its queue travel alone.
 func (c *Carrier) messages(hs []record.HandOver, after string) (calls []*conn.Call, err error) {
-	calls = make([]*conn.Call, len(hs))
-	for i, h := range hs {
+	calls = make([]*conn.Call, 0, len(hs))
+	for _, h := range hs {
 		if shares(h) {
-			calls[i] = &conn.Call{Joint: share{c, h.Queue, after}, Item: h.Delivery, Weight: len(h.Delivery.Refs)}
-		} else if calls[i], err = c.message(h, after); err != nil {
+			calls = append(calls, &conn.Call{Joint: share{c, h.Queue, after}, Item: h.Delivery, Weight: len(h.Delivery.Refs)})
+			continue
+		}
+		call, err := c.message(h, after)
+		if err != nil {
 			return nil, err
+		}
+		calls = append(calls, call)
+		if h.First {
+			head, err := headCall(call)
+			if err != nil {
+				return nil, err
+			}
+			calls = append(calls, head)
 		}
 	}
 	return calls, nil

@@ -19,6 +19,7 @@ const (
 	Empty               // nothing is unclaimed: the ticket is closed
 	NotYet              // the group is not there yet: ask again in 50 ms, without a slot
 	Stale               // the ticket is not this worker's, or its group is over: drop it
+	Full                // as many members run as may: the ticket is this worker's no more, it is delivered again when one has ended
 )
 
 // Range is members in the hands of a worker.
@@ -46,26 +47,30 @@ type RangeMember struct {
 type Pull struct {
 	Status PullStatus
 	Range  *Range
+	Others []record.HandOver // enqueue these: of the same group, they had waited until fewer of its members run
 }
 
 // Next settles what a worker has of a range, if there is anything, and goes on with a ticket: it claims the ticket, if it did not hold
 // it, and takes the next members of its group: at most want, in the order of the calls. The nonce names this call: the same one again gets
 // the same range. A group that was cancelled or is past its time is swept on the way.
 func (s *Store) Next(ctx context.Context, worker string, t record.Ticket, nonce string, want int, done *Ends) (p Pull, settled record.Settled, err error) {
+	var others []record.HandOver
 	for {
 		var sweep bool
 		var first record.Settled
 		if p, first, sweep, err = s.next(ctx, worker, t, nonce, want, done); done.Len() > 0 {
 			settled, done = first, nil
 		}
+		others = append(others, p.Others...)
+		p.Others = others
 		if err != nil || !sweep {
-			if err == nil && (p.Status == Empty || p.Status == Stale) {
+			if err == nil && p.Status != GotRange && p.Status != NotYet {
 				s.forget(t.Nonce)
 			}
 			return p, settled, err
 		}
 		if err := s.Sweep(ctx, t.Group); err != nil {
-			return Pull{}, settled, err
+			return Pull{Others: others}, settled, err
 		}
 	}
 }
@@ -95,18 +100,23 @@ func (s *Store) next(ctx context.Context, worker string, t record.Ticket, nonce 
 		p.Status = NotYet
 	case "stale":
 		p.Status = Stale
+	case "full":
+		p.Status = Full
 	case "sweep":
-		return p, settled, true, r.Err
+		sweep = true
 	default:
 		if r.Err == nil {
 			r.Err = fmt.Errorf("pull answered %q", word)
 		}
 	}
-	if r.Err != nil || p.Status != GotRange {
-		return p, settled, false, r.Err
+	if r.Err == nil && p.Status == GotRange && !sweep {
+		p.Range, err = s.readRange(r, t, have)
 	}
-	p.Range, err = s.readRange(r, t, have)
-	return p, settled, false, err
+	if err == nil {
+		p.Others = record.ReadHandOvers(r)
+		err = r.Err
+	}
+	return p, settled, sweep, err
 }
 
 // readEnded reads what a settle answers.
@@ -131,12 +141,15 @@ func (s *Store) readRange(r *record.Reply, t record.Ticket, have *segment) (*Ran
 	number, bits, blob := int(r.Int()), r.Str(), r.Bytes()
 	rg.Queue, rg.QueuedAt, rg.Deadline = r.Str(), r.Time(), r.Time()
 	var reasons map[int]*record.Failure
-	for r.More() {
+	for r.Fields() > 0 {
 		if reasons == nil {
 			reasons = map[int]*record.Failure{}
 		}
 		index := int(r.Int())
 		reasons[index] = record.DecodeFailure(r.Bytes())
+		if r.Err != nil {
+			break
+		}
 	}
 	if r.Err != nil {
 		return nil, r.Err
@@ -183,7 +196,13 @@ func (s *Store) Settle(ctx context.Context, ends *Ends) (record.Settled, error) 
 	if err := s.conn.Do(ctx, c); err != nil {
 		return record.Settled{}, err
 	}
-	return readEnded(record.NewReply(c.Reply, c.Err))
+	r := record.NewReply(c.Reply, c.Err)
+	out, err := readEnded(r)
+	if err == nil {
+		out.Others = record.ReadHandOvers(r)
+		err = r.Err
+	}
+	return out, err
 }
 
 // Leave takes a member out of its range, to travel alone: with a failure after a failed attempt, which is charged; with none

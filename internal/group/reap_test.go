@@ -371,7 +371,7 @@ func TestDecision36_TicketsOfTheDead(t *testing.T) {
 	})
 }
 
-// open returns the tickets of a group that nobody holds.
+// open returns the tickets of a group that nobody holds and that are to be delivered.
 func (f *fixture) open(id string) (tickets []record.Ticket) {
 	f.Helper()
 	fields, err := f.conn.Redis().HGetAll(f.ctx, f.keys.Record(id)).Result()
@@ -379,7 +379,7 @@ func (f *fixture) open(id string) (tickets []record.Ticket) {
 	for place := range 32 {
 		var number int64
 		var rest string
-		if n, _ := fmt.Sscanf(fields[fmt.Sprint("t", place)], "%d;%s", &number, &rest); n == 2 && rest[0] == ';' {
+		if n, _ := fmt.Sscanf(fields[fmt.Sprint("t", place)], "%d;%s", &number, &rest); n == 2 && rest[0] == ';' && rest != ";;;p" {
 			tickets = append(tickets, record.Ticket{Group: id, Nonce: fields["no"], Place: place, Number: number})
 		}
 	}

@@ -21,6 +21,7 @@ type fleet struct {
 	t       *rapid.T
 	group   string
 	members int
+	bound   int // on members that run at once; 0: none
 	beat    map[string]int64
 	gone    map[string]bool // do not act, and will be reaped
 	tasks   map[string]map[string]record.Claim
@@ -112,6 +113,7 @@ func (m *fleet) next(w string, ticket record.Ticket, done *Ends) (settled bool) 
 	nonce, want := uuid.NewString(), rapid.IntRange(1, 6).Draw(m.t, "want")
 	p, s, err := m.groups.Next(m.ctx, w, ticket, nonce, want, done)
 	m.ok(err)
+	m.arrived(p.Others)
 	settled = s.Applied
 	if rapid.IntRange(0, 3).Draw(m.t, "lost") == 0 {
 		p, s, err = m.groups.Next(m.ctx, w, ticket, nonce, want, done)
@@ -145,18 +147,23 @@ func (m *fleet) endTask(w string) bool {
 	c := m.tasks[w][id]
 	delete(m.tasks[w], id)
 	var err error
-	switch rapid.SampledFrom([]string{"settle", "settle", "retry", "giveback"}).Draw(m.t, "how") {
-	case "settle":
+	how := rapid.SampledFrom([]string{"settle", "settle", "retry", "giveback"}).Draw(m.t, "how")
+	for range rapid.IntRange(1, 2).Draw(m.t, "times") { // a lost answer is asked for again
 		var s record.Settled
-		if s, err = m.records.Settle(m.ctx, w, c.Ref, record.Outcome{State: record.Succeeded, Value: record.Wrap([]byte("1")), Attempt: c.Attempt}); s.Applied {
-			m.applied(id)
+		switch how {
+		case "settle":
+			was := m.look(id).State.Final() || m.ended[id] > 0
+			if s, err = m.records.Settle(m.ctx, w, c.Ref, record.Outcome{State: record.Succeeded, Value: record.Wrap([]byte("1")), Attempt: c.Attempt}); s.Applied && !was {
+				m.applied(id)
+			}
+		case "retry":
+			s, err = m.records.Retry(m.ctx, w, c.Ref, &record.Failure{Kind: "error"}, 0)
+		case "giveback":
+			s, err = m.records.GiveBack(m.ctx, w, c.Ref, 0, false)
 		}
-	case "retry":
-		_, err = m.records.Retry(m.ctx, w, c.Ref, &record.Failure{Kind: "error"}, 0)
-	case "giveback":
-		_, err = m.records.GiveBack(m.ctx, w, c.Ref, 0, false)
+		m.ok(err)
+		m.arrived(s.Others)
 	}
-	m.ok(err)
 	return true
 }
 
@@ -173,42 +180,53 @@ func (m *fleet) endMembers(w string) bool {
 	if len(h.open) == 0 {
 		m.ranges[w] = slices.Delete(m.ranges[w], at, at+1)
 	}
-	var err error
 	how := rapid.SampledFrom([]string{"settle", "next", "return", "leave", "apart"}).Draw(m.t, "how")
-	switch how {
-	case "settle", "next":
-		outs := make([]record.Outcome, n)
-		for i, index := range some {
-			outs[i] = record.Outcome{Index: index, State: record.Succeeded, Value: record.Wrap([]byte("1")), Attempt: 1, Started: true,
-				StartedAt: time.Now(), FinishedAt: time.Now()}
-		}
-		var applied bool
-		if how == "next" && len(m.tickets[w]) > 0 {
-			applied = m.next(w, m.tickets[w][0], endsOf(w, h.r, outs))
-		} else {
-			var s record.Settled
-			s, err = settleRange(m.ctx, m.groups, w, h.r, outs)
-			applied = s.Applied
-		}
-		if applied {
+	if how == "next" && len(m.tickets[w]) == 0 {
+		how = "settle"
+	}
+	outs := make([]record.Outcome, n)
+	for i, index := range some {
+		outs[i] = record.Outcome{Index: index, State: record.Succeeded, Value: record.Wrap([]byte("1")), Attempt: 1, Started: true,
+			StartedAt: time.Now(), FinishedAt: time.Now()}
+	}
+	applied := func(yes bool) {
+		if yes {
 			for _, index := range some {
 				m.applied(fmt.Sprintf("%s:%d", m.group, index))
 			}
 		}
-	case "return":
-		_, err = m.groups.ReturnRange(m.ctx, w, h.r, some)
-	case "leave":
-		for _, index := range some {
-			_, err = m.groups.Leave(m.ctx, w, h.r, index, &record.Failure{Kind: "error"}, 0)
-			m.ok(err)
-		}
-	case "apart":
-		for _, index := range some {
-			_, err = m.groups.Apart(m.ctx, w, h.r, index)
-			m.ok(err)
-		}
 	}
-	m.ok(err)
+	if how == "next" {
+		applied(m.next(w, m.tickets[w][0], endsOf(w, h.r, outs)))
+		return true
+	}
+	for range rapid.IntRange(1, 2).Draw(m.t, "times") { // a lost answer is asked for again
+		var s record.Settled
+		var err error
+		switch how {
+		case "settle":
+			s, err = settleRange(m.ctx, m.groups, w, h.r, outs)
+			applied(s.Applied)
+		case "return":
+			s, err = m.groups.ReturnRange(m.ctx, w, h.r, some)
+		case "leave":
+			for _, index := range some {
+				s, err = m.groups.Leave(m.ctx, w, h.r, index, &record.Failure{Kind: "error"}, 0)
+				m.ok(err)
+				m.arrived(s.Others)
+			}
+			continue
+		case "apart":
+			for _, index := range some {
+				s, err = m.groups.Apart(m.ctx, w, h.r, index)
+				m.ok(err)
+				m.arrived(s.Others)
+			}
+			continue
+		}
+		m.ok(err)
+		m.arrived(s.Others)
+	}
 	return true
 }
 
@@ -217,75 +235,101 @@ func (m *fleet) forget(w string) {
 	m.tasks[w], m.ranges[w], m.tickets[w] = map[string]record.Claim{}, nil, nil
 }
 
+// fleetWorkers are the workers of the model; z finishes what they leave.
+var fleetWorkers = []string{"a", "b", "c"}
+
+// newFleet returns a fleet with three tasks and a group, in a Redis that is empty otherwise.
+func newFleet(f *fixture, t *rapid.T, run, members, bound int) *fleet {
+	f.ok(f.conn.Redis().FlushDB(f.ctx).Err())
+	m := &fleet{
+		fixture: f, t: t, group: fmt.Sprint("g", run), members: members, bound: bound, beat: map[string]int64{}, gone: map[string]bool{},
+		tasks: map[string]map[string]record.Claim{}, ranges: map[string][]*held1{}, tickets: map[string][]record.Ticket{},
+		number: map[string]int64{}, ended: map[string]int{},
+	}
+	for i := range 3 {
+		f.createWith(fmt.Sprint("task", i), record.Options{MaxCrashes: 1000}.Encode())
+	}
+	calls := make([]Member, m.members)
+	for i := range calls {
+		calls[i] = call(i)
+		calls[i].Options = record.Options{MaxCrashes: 1000}.Encode()
+	}
+	f.stage(Spec{ID: m.group, MaxRunning: m.bound}, calls...)
+	for _, w := range fleetWorkers {
+		m.beat[w] = 1
+		m.forget(w)
+	}
+	m.permits()
+	return m
+}
+
+// step lets a worker do one of these.
+func (m *fleet) step(what string) {
+	w := rapid.SampledFrom(fleetWorkers).Draw(m.t, "worker")
+	switch what {
+	case "dead": // it is declared so, and acts on all the same
+		m.gone[w] = true
+	case "reap": // somebody takes a part of what it held
+		if m.gone[w] {
+			_, err := m.groups.Reap(m.ctx, 0, Death{Worker: w, Beat: m.beat[w], Charged: true}, rapid.IntRange(1, 3).Draw(m.t, "part"))
+			m.ok(err)
+		}
+	case "revive": // it comes back, and learns what it has lost
+		if m.gone[w] {
+			m.ok(m.groups.Revive(m.ctx, w, m.beat[w]))
+			if got := m.reap(Death{Worker: w, Beat: m.beat[w], Charged: true}, 3); !got.Revived {
+				m.t.Fatalf("reaped by one that is late: %+v", got)
+			}
+			m.beat[w]++
+			m.gone[w] = false
+		}
+	case "replace": // its process ends, and another one takes its place
+		m.reap(Death{Worker: w, Beat: m.beat[w], Charged: true}, 3)
+		m.forget(w)
+		m.beat[w]++
+		m.gone[w] = false
+	case "end task":
+		_ = m.endTask(w) || m.endMembers(w)
+	case "end members":
+		_ = m.endMembers(w) || m.endTask(w)
+	case "claim":
+		m.claimSome(w)
+	case "pull":
+		m.pullSome(w)
+	case "too late":
+		m.tooLate()
+	case "due":
+		if got, err := m.records.Due(m.ctx, 0, 100); err != nil || len(got.Groups) > 0 {
+			m.t.Fatalf("%+v %v", got, err)
+		}
+	}
+	m.permits()
+}
+
+// allDie ends the workers, and one that comes after them finishes everything.
+func (m *fleet) allDie() {
+	for _, w := range fleetWorkers {
+		m.reap(Death{Worker: w, Beat: m.beat[w], Charged: true}, 3)
+		if left := m.held(w); len(left) > 0 {
+			m.t.Fatalf("%s still holds %q", w, left)
+		}
+		m.forget(w)
+	}
+	m.finish("z")
+}
+
 // TestDecision02_OneOutcomeWhoeverDies lets workers die anywhere, be reaped in parts by several at once, and act on after it.
 func TestDecision02_OneOutcomeWhoeverDies(t *testing.T) {
-	workers := []string{"a", "b", "c"}
+	what := []string{"dead", "reap", "reap", "revive", "replace", "end task", "end task", "end members", "claim", "pull", "pull", "too late", "due"}
 	each(t, func(f *fixture) {
 		run := 0
 		rapid.Check(f.T, func(t *rapid.T) {
 			run++
-			f.ok(f.conn.Redis().FlushDB(f.ctx).Err())
-			m := &fleet{
-				fixture: f, t: t, group: fmt.Sprint("g", run), members: rapid.IntRange(1, 20).Draw(t, "members"), beat: map[string]int64{}, gone: map[string]bool{},
-				tasks: map[string]map[string]record.Claim{}, ranges: map[string][]*held1{}, tickets: map[string][]record.Ticket{},
-				number: map[string]int64{}, ended: map[string]int{},
+			m := newFleet(f, t, run, rapid.IntRange(1, 20).Draw(t, "members"), rapid.IntRange(0, 6).Draw(t, "bound"))
+			for range rapid.IntRange(1, 80).Draw(t, "steps") {
+				m.step(rapid.SampledFrom(what).Draw(t, "what"))
 			}
-			for i := range 3 {
-				f.createWith(fmt.Sprint("task", i), record.Options{MaxCrashes: 1000}.Encode())
-			}
-			calls := make([]Member, m.members)
-			for i := range calls {
-				calls[i] = call(i)
-				calls[i].Options = record.Options{MaxCrashes: 1000}.Encode()
-			}
-			f.stage(Spec{ID: m.group}, calls...)
-			for _, w := range workers {
-				m.beat[w] = 1
-				m.forget(w)
-			}
-			for range rapid.IntRange(1, 60).Draw(t, "steps") {
-				w := rapid.SampledFrom(workers).Draw(t, "worker")
-				switch rapid.IntRange(0, 9).Draw(t, "what") {
-				case 0: // it is declared dead, and acts on all the same
-					m.gone[w] = true
-				case 1, 2: // somebody takes a part of what it held
-					if m.gone[w] {
-						_, err := f.groups.Reap(f.ctx, 0, Death{Worker: w, Beat: m.beat[w], Charged: true}, rapid.IntRange(1, 3).Draw(t, "part"))
-						f.ok(err)
-					}
-				case 3: // it comes back, and learns what it has lost
-					if m.gone[w] {
-						f.ok(f.groups.Revive(f.ctx, w, m.beat[w]))
-						if got := f.reap(Death{Worker: w, Beat: m.beat[w], Charged: true}, 3); !got.Revived {
-							t.Fatalf("reaped by one that is late: %+v", got)
-						}
-						m.beat[w]++
-						m.gone[w] = false
-					}
-				case 4: // its process ends, and another one takes its place
-					f.reap(Death{Worker: w, Beat: m.beat[w], Charged: true}, 3)
-					m.forget(w)
-					m.beat[w]++
-					m.gone[w] = false
-				case 5, 6:
-					_ = m.endTask(w) || m.endMembers(w)
-				case 7:
-					_ = m.endMembers(w) || m.endTask(w)
-				case 8:
-					m.claimSome(w)
-				case 9:
-					m.pullSome(w)
-				}
-			}
-			// All die, and one that comes after them finishes everything.
-			for _, w := range workers {
-				f.reap(Death{Worker: w, Beat: m.beat[w], Charged: true}, 3)
-				if left := f.held(w); len(left) > 0 {
-					t.Fatalf("%s still holds %q", w, left)
-				}
-				m.forget(w)
-			}
-			m.finish("z")
+			m.allDie()
 		})
 	})
 }
@@ -294,6 +338,7 @@ func TestDecision02_OneOutcomeWhoeverDies(t *testing.T) {
 func (m *fleet) finish(w string) {
 	m.forget(w)
 	for end := time.Now().Add(20 * time.Second); ; {
+		m.permits()
 		if time.Now().After(end) {
 			m.t.Fatalf("it does not end: %+v, tickets %+v", m.look(m.group), m.open(m.group))
 		}

@@ -39,7 +39,7 @@ func fragments(parts ...string) []string {
 	src := []string{record.Fragment("base"), record.Fragment("watchers"), record.Fragment("members"), record.Fragment("task")}
 	for _, p := range parts {
 		switch p {
-		case "tickets", "crashes":
+		case "tickets", "room", "crashes":
 			src = append(src, record.Fragment(p))
 		default:
 			src = append(src, text(p))
@@ -56,13 +56,13 @@ func within(function, fields string, parts ...string) string {
 var (
 	stageScript        = conn.NewScript("group.stage", text("stage")).Refusable()
 	commitScript       = script("commit", "tickets").Refusable()
-	nextScript         = conn.NewItemScript("group.next", 16, within("fragments", "settle = settle_range, pull = pull", fragments("take", "range", "crashes", "pull")...), text("next"))
-	settleScript       = itemScript("settle", 10, "take", "range")
-	leaveScript        = script("leave", "take")
+	nextScript         = conn.NewItemScript("group.next", 16, within("fragments", "settle = settle_range, pull = pull, with_issued = with_issued, make_room = make_room, room = room, now_ms = now_ms", fragments("tickets", "room", "take", "range", "crashes", "pull")...), text("next"))
+	settleScript       = itemScript("settle", 10, "tickets", "room", "take", "range")
+	leaveScript        = script("leave", "tickets", "room", "take")
 	aloneScript        = script("alone")
-	returnScript       = script("return", "take", "back")
-	passScript         = script("pass", "take", "back")
-	sweepScript        = script("sweep", "take")
+	returnScript       = script("return", "tickets", "room", "take", "back")
+	passScript         = script("pass", "tickets", "take", "back")
+	sweepScript        = script("sweep", "tickets", "take")
 	cancelScript       = script("cancel")
 	cancelMemberScript = script("cancelmember")
 	bindScript         = script("bind")
@@ -70,7 +70,7 @@ var (
 	linkedScript       = script("linked")
 	whereScript        = script("where")
 	flagsScript        = script("flags", "take")
-	reapScript         = script("reap", "take", "back", "crashes")
+	reapScript         = script("reap", "tickets", "room", "take", "back", "crashes")
 	reviveScript       = script("revive", "crashes")
 )
 

@@ -37,6 +37,7 @@ type Spec struct {
 	At, Deadline time.Time
 	OnConflict   record.Conflict
 	RetryOf      string
+	MaxRunning   int // members that may run at once; 0: no bound
 }
 
 // Stage is a group on its way into Redis: nothing of it can be seen, and no member starts, before Commit. It is not safe for
@@ -235,6 +236,10 @@ func (st *Stage) commit(ctx context.Context, out *Committed) (waits bool, ticket
 	if st.inRange < st.members {
 		bind = bindLease.Milliseconds()
 	}
+	bound := sp.MaxRunning
+	if bound >= st.members { // it binds nobody, so nobody has to count
+		bound = 0
+	}
 	policy := sp.OnConflict
 	if policy == "" {
 		policy = record.Return
@@ -244,7 +249,7 @@ func (st *Stage) commit(ctx context.Context, out *Committed) (waits bool, ticket
 	st.digest.Write(count[:])
 	r := st.store.run(ctx, commitScript, sp.ID, sp.ID, st.nonce, st.members, st.segs, sp.Queue, st.digest.Sum(nil)[:16], sp.Options,
 		record.Millis(sp.Retention), record.Millis(sp.Delay), record.TimeMillis(sp.At), record.TimeMillis(sp.Deadline), record.Millis(sp.MaxPending), string(policy),
-		sp.RetryOf, min(maxTickets, st.inRange), bind)
+		sp.RetryOf, min(maxTickets, st.inRange), bind, bound)
 	word := r.Str()
 	if r.Err != nil {
 		return false, 0, r.Err

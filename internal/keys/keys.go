@@ -96,6 +96,9 @@ func (s Space) Map(group string, chunk int) string {
 	return s.PrefixOf(group) + "i:" + group + ":" + strconv.Itoa(chunk)
 }
 
+// Line returns the list of members that travel alone and wait until fewer of their group run.
+func (s Space) Line(group string) string { return s.PrefixOf(group) + "p:" + group }
+
 // Fleet returns what the names of the workers' own keys begin with. Scripts about beats get it as their only KEYS entry.
 func (s Space) Fleet() string { return "gq:{" + s.ns + "}:" }
 

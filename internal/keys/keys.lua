@@ -11,6 +11,7 @@ local function k_results(group, bucket) return P .. 'v:' .. group .. ':' .. stri
 local function k_map(group, chunk) return P .. 'i:' .. group .. ':' .. string.format('%d', chunk) end
 local function k_ranges(group) return P .. 'x:' .. group end
 local function k_returned(group) return P .. 'y:' .. group end
+local function k_line(group) return P .. 'p:' .. group end
 local function k_flags(group) return P .. 'f:' .. group end
 local function k_readers(group) return P .. 'm:' .. group end
 local function c_inbox(inbox) return 'gq:{' .. NS .. '}:i:' .. inbox end

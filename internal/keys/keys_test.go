@@ -16,7 +16,7 @@ var (
 // all are the names of everything that belongs to one ID, one queue and one worker.
 func all(s keys.Space, id, queue, nonce string, n int) map[string]string {
 	return map[string]string{
-		"record": s.Record(id), "tombstone": s.Tombstone(id), "args": s.Args(id, nonce, n), "results": s.Results(id, n), "map": s.Map(id, n),
+		"record": s.Record(id), "tombstone": s.Tombstone(id), "args": s.Args(id, nonce, n), "results": s.Results(id, n), "map": s.Map(id, n), "line": s.Line(id),
 		"open": s.Open(0), "outbox": s.Outbox(0), "holdings": s.Holdings(0, nonce), "inbox": s.Inbox(nonce), "due": s.Due(), "meta": s.Meta(),
 		"workers": s.Workers(), "worker": s.Worker(nonce), "bell": s.Bell(queue), "parked": s.Parked(queue), "asynq": s.AsynqQueue(queue),
 	}
@@ -45,7 +45,7 @@ func FuzzKeysAreInjective(f *testing.F) {
 			for kb, vb := range b {
 				same := ka == kb && ns1 == ns2
 				switch ka {
-				case "record", "tombstone":
+				case "record", "tombstone", "line":
 					same = same && id1 == id2
 				case "results", "map":
 					same = same && id1 == id2 && n1 == n2

@@ -18,6 +18,7 @@ const (
 	Held                // somebody else holds it
 	Gone                // no such task
 	Ended               // it has its outcome
+	Waits               // until fewer members of its group run; then it is delivered again
 
 	noRoom // asked again, never returned
 )
@@ -82,6 +83,8 @@ func readClaim(ref Ref, c *conn.Call) (Claim, error) {
 		cl.Status = Held
 	case "gone":
 		cl.Status = Gone
+	case "waits":
+		cl.Status = Waits
 	case "later":
 		cl.Status = noRoom
 	case "ended":

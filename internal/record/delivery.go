@@ -67,4 +67,5 @@ type HandOver struct {
 	Queue    string // without namespace
 	Delivery Delivery
 	Alone    bool // it shares its message with no other: a suspect
+	First    bool // it goes to the head of its queue: it has been through it, and others wait for what it holds
 }

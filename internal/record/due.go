@@ -77,10 +77,27 @@ func ReadHandOver(r *Reply) (HandOver, error) {
 	return h, r.Err
 }
 
-// readTask reads a task's hand-over as scripts answer it: ID, number, queue, alone.
+// ReadHandOvers reads the lists that are left of an answer, each as ReadHandOver does.
+func ReadHandOvers(r *Reply) (hs []HandOver) {
+	for r.More() {
+		l := r.List()
+		h, err := ReadHandOver(l)
+		if err != nil {
+			r.Err = err
+			return nil
+		}
+		hs = append(hs, h)
+	}
+	return hs
+}
+
+// readTask reads a task's hand-over as scripts answer it: ID, number, queue, how (task.lua).
 func readTask(r *Reply) HandOver {
 	ref := Ref{ID: r.Str(), Number: r.Int()}
-	return HandOver{Queue: r.Str(), Delivery: Delivery{Refs: []Ref{ref}}, Alone: r.Int() == 1}
+	h := HandOver{Queue: r.Str(), Delivery: Delivery{Refs: []Ref{ref}}}
+	how := r.Int()
+	h.Alone, h.First = how&1 != 0, how&2 != 0
+	return h
 }
 
 // ReadTicket reads a ticket's hand-over as scripts answer it: group, nonce, place, number, queue.

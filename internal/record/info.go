@@ -27,6 +27,9 @@ type Info struct {
 	RetryOf      string
 	Marked       bool // its delivery is in asynq's queue, as far as is known
 	Members      int
+	MaxRunning   int           // of a group: how many members may run at once; 0: no bound
+	Permits      int           // of these: held
+	Queueing     bool          // of a member that travels alone: it waits for a permit
 	Counts       map[State]int // of a group's members
 	Now          time.Time     // Redis' clock
 	QueuedAt     time.Time
@@ -70,6 +73,7 @@ func (s *Store) Look(ctx context.Context, id string) (Info, error) {
 	in.Failure = DecodeFailure([]byte(f["e"]))
 	in.QueuedAt, in.DueAt, in.StartedAt, in.FinishedAt = msTime(num("qa")), msTime(cmp.Or(num("du"), num("qa"))), msTime(num("sa")), msTime(num("fa"))
 	in.Deadline, in.PendingUntil = msTime(num("dl")), msTime(num("mp"))
+	in.Queueing = f["pt"] == "w"
 	if in.State == Running && in.CancelReason != nil {
 		in.State = Cancelling
 	}
@@ -82,6 +86,7 @@ func (s *Store) Look(ctx context.Context, id string) (Info, error) {
 func (in *Info) group(f map[string]string, num func(string) int64) {
 	in.Failure = DecodeFailure([]byte(f["oe"]))
 	in.Members, in.Counts = int(num("n")), map[State]int{}
+	in.MaxRunning, in.Permits = int(num("mr")), int(num("pm"))
 	open := in.Members
 	for name, v := range f {
 		if state, ok := strings.CutPrefix(name, "n:"); ok {

@@ -28,8 +28,15 @@ func NewReply(v any, err error) *Reply {
 // More reports whether something is left.
 func (r *Reply) More() bool { return r.Err == nil && r.at < len(r.list) }
 
-// Left returns how many fields are left.
-func (r *Reply) Left() int { return len(r.list) - r.at }
+// Fields returns how many fields are left before the first list among them.
+func (r *Reply) Fields() int {
+	for n, v := range r.list[min(r.at, len(r.list)):] {
+		if _, ok := v.([]any); ok {
+			return n
+		}
+	}
+	return len(r.list) - r.at
+}
 
 func (r *Reply) next() any {
 	if r.Err != nil {

@@ -8,9 +8,10 @@ import (
 
 // Settled is what a change by a holder did.
 type Settled struct {
-	Applied  bool      // false: fenced, ended or gone; what was to be written does not count
-	Outbox   bool      // an end waits in the outbox of the task's shard to be told
-	HandOver *HandOver // enqueue this
+	Applied  bool       // false: fenced, ended or gone; what was to be written does not count
+	Outbox   bool       // an end waits in the outbox of the task's shard to be told
+	HandOver *HandOver  // enqueue this
+	Others   []HandOver // and these: of the same group, they had waited until fewer of its members run
 }
 
 // Settle writes the outcome of a task: out.State, Value or Failure, Attempt.
@@ -34,15 +35,15 @@ func (s *Store) GiveBack(ctx context.Context, worker string, ref Ref, delay time
 	return ReadSettled(s.run(ctx, givebackScript, s.keys.PrefixOf(ref.ID), ref.ID, ref.Number, worker, Millis(delay), unknown))
 }
 
-// ReadSettled reads {ok, outbox, hand-over…} as all scripts answer that change what a holder holds: a hand-over is a ticket of five
-// fields or a task of four.
+// ReadSettled reads {ok, outbox, hand-over, {others}…} as all scripts answer that change what a holder holds: a hand-over is a ticket of
+// five fields or a task of four.
 func ReadSettled(r *Reply) (Settled, error) {
 	var out Settled
 	switch word := r.Str(); word {
 	case "ok":
 		out.Applied = true
 		out.Outbox = r.Int() == 1
-		switch r.Left() {
+		switch r.Fields() {
 		case 5:
 			h := ReadTicket(r)
 			out.HandOver = &h
@@ -50,6 +51,7 @@ func ReadSettled(r *Reply) (Settled, error) {
 			h := readTask(r)
 			out.HandOver = &h
 		}
+		out.Others = ReadHandOvers(r)
 	case "fenced", "gone":
 	default:
 		if r.Err == nil {

@@ -33,6 +33,7 @@ func (w *Worker) Deliver(queue string, message []byte) error {
 		w.freeSlots(slot, 1)
 		return w.handBack(queue, d)
 	}
+	w.arrivals.note(queue)
 	if !slot {
 		wait, stop := context.WithTimeout(w.pull, deliverPatience)
 		err := w.cfg.Slots.Acquire(wait, Claimed)
@@ -43,18 +44,23 @@ func (w *Worker) Deliver(queue string, message []byte) error {
 		}
 	}
 	if d.Ticket != nil {
-		claimed := make(chan error, 1)
-		p := &pump{w: w, ticket: *d.Ticket, queue: queue, claimed: claimed}
-		w.runs.take(p)
-		go func() {
-			defer w.wg.Done()
-			defer w.runs.drop(p)
-			p.run()
-		}()
-		return <-claimed
+		return <-w.startPump(queue, *d.Ticket)
 	}
 	defer w.wg.Done()
 	return w.deliverTasks(queue, d.Refs)
+}
+
+// startPump works on a ticket, with the slot and the place in wg that the caller has; it answers once the ticket is claimed, or not.
+func (w *Worker) startPump(queue string, t record.Ticket) <-chan error {
+	claimed := make(chan error, 1)
+	p := &pump{w: w, ticket: t, queue: queue, claimed: claimed}
+	w.runs.take(p)
+	go func() {
+		defer w.wg.Done()
+		defer w.runs.drop(p)
+		p.run()
+	}()
+	return claimed
 }
 
 // shareWait is how long tasks of a shared delivery wait here for slots that come free; then they go back, for others.

@@ -171,11 +171,11 @@ func (p *pump) pull() {
 	case got.Status == group.GotRange:
 		p.held, p.early = true, 0
 		p.take(p.openRange(got.Range))
-	default: // Empty, Stale
+	default: // Empty, Stale, Full
 		if got.Status == group.Stale {
 			w.count.dropped[0].Add(1)
 		}
-		w.cfg.Log.Debug("a ticket is over", "group", p.ticket.Group, "place", p.ticket.Place, "delivery", p.ticket.Number, "stale", got.Status == group.Stale)
+		w.cfg.Log.Debug("a ticket is over", "group", p.ticket.Group, "place", p.ticket.Place, "delivery", p.ticket.Number, "stale", got.Status == group.Stale, "full", got.Status == group.Full)
 		p.over()
 	}
 	p.acknowledge(err)
@@ -185,6 +185,7 @@ func (p *pump) pull() {
 	for ; slots > 0; slots-- {
 		w.cfg.Slots.Release()
 	}
+	w.goOn(got.Others)
 }
 
 // offer leaves it to the next pull to tell what a range has ended with; false if none comes. What no pull has taken along, the range
@@ -378,33 +379,4 @@ func (p *pump) drain() {
 		o.giveBack(indexes, nil)
 		o.decided(len(indexes))
 	}
-}
-
-// waitingCache spares the pumps of a queue asking the same thing one after the other.
-type waitingCache struct {
-	mu     sync.Mutex
-	queues map[string]waitingAnswer
-}
-
-type waitingAnswer struct {
-	at  time.Time
-	yes bool
-}
-
-// ask reports whether anybody waits in the queue: deliveries for a worker, or workers for deliveries.
-func (c *waitingCache) ask(w *Worker, queue string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if a, ok := c.queues[queue]; ok && time.Since(a.at) < holdFirst {
-		return a.yes
-	}
-	yes, err := w.cfg.Carrier.Waiting(w.pull, queue)
-	if err != nil {
-		w.cfg.Log.Debug("could not see whether others wait", "queue", queue, "err", err)
-	}
-	if c.queues == nil {
-		c.queues = make(map[string]waitingAnswer)
-	}
-	c.queues[queue] = waitingAnswer{at: time.Now(), yes: yes}
-	return yes
 }

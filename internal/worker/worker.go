@@ -94,9 +94,10 @@ type Worker struct {
 	aborts    chan struct{}
 	once      sync.Once
 
-	count   counts
-	untold  atomic.Int64 // tasks and tickets held here whose end or return Redis refused for good
-	waiting waitingCache
+	count    counts
+	untold   atomic.Int64 // tasks and tickets held here whose end or return Redis refused for good
+	waiting  waitingCache
+	arrivals arrivals
 }
 
 // New returns a worker. Base is what the handlers' contexts derive from; its end does not touch them.
@@ -184,6 +185,7 @@ func (w *Worker) follow(id string, s record.Settled) {
 	if s.HandOver != nil {
 		w.handOver(*s.HandOver)
 	}
+	w.goOn(s.Others)
 }
 
 func (w *Worker) handOver(h record.HandOver) {

@@ -16,7 +16,7 @@ import (
 //
 // Arguments are encoded on several goroutines at a time.
 //
-// With Delay or At no member starts earlier; Deadline holds for the group. The other options are defaults of all calls.
+// With Delay or At no member starts earlier; Deadline and MaxRunning hold for the group. The other options are defaults of all calls.
 //
 // Every error but ErrIndeterminate means: nothing was stored.
 func Gather[R any, M Member[R]](ctx context.Context, c *Client, members []M, opts ...GatherOption) (*Group[R], error) {

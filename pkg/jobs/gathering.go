@@ -302,6 +302,7 @@ func (g *gathering) spec(first *group.Profile) group.Spec {
 	spec := group.Spec{
 		ID: g.id, Generated: g.of.id == "", Queue: g.of.queue, Options: g.of.task.Encode(), Retention: g.of.retention, MaxPending: g.of.maxPending,
 		Delay: g.of.delay, At: g.of.at, Deadline: g.of.deadline, OnConflict: g.of.onConflict(),
+		MaxRunning: g.of.maxRunning,
 	}
 	if first != nil {
 		spec.Queue, spec.Options, spec.MaxPending = first.Queue, first.Options, first.MaxPending

@@ -19,7 +19,7 @@ type Info struct {
 	Index           int    // of a member: its place there
 	IsGroup         bool
 	State           State
-	Waits           string // why not yet: "attempt 3 at 12:03:04 UTC", "starts at …", "no worker serves queue x", "queue x is paused"
+	Waits           string // why not yet: "attempt 3 at 12:03:04 UTC", "starts at …", "no worker serves queue x", "queue x is paused", "8 members run, no more may at once"
 	Attempt         int    // so far, from 1
 	Attempts        int    // at most
 	Delivery        int
@@ -103,14 +103,23 @@ func inspectMember(ctx context.Context, e *core.Engine, id string) (Info, error)
 // unread is the error of a look that Redis did not answer.
 func unread(id string, err error) error { return &Error{Kind: ErrUnavailable, ID: id, cause: err} }
 
-// waits says why a task or group has not started yet; "" where it has.
+// waits says why a task or group, or those of its members that have not started, do not start yet; "" where nothing keeps them.
 func waits(ctx context.Context, e *core.Engine, rec record.Info) (string, error) {
+	if rec.Queueing {
+		return "waits until fewer members of its group run", nil
+	}
 	switch rec.State {
 	case record.Scheduled:
 		return "starts at " + clock(rec.DueAt, rec.Now), nil
 	case record.Retrying:
 		return fmt.Sprintf("attempt %d at %s", rec.Attempt, clock(rec.DueAt, rec.Now)), nil
-	case record.Pending:
+	case record.Pending, record.Running:
+		if rec.MaxRunning > 0 && rec.Permits >= rec.MaxRunning && rec.Counts[record.Pending] > 0 {
+			return fmt.Sprintf("%d members run, no more may at once", rec.Permits), nil
+		}
+		if rec.State == record.Running {
+			return "", nil
+		}
 	default:
 		return "", nil
 	}

@@ -3,6 +3,7 @@ package jobs
 import (
 	"time"
 
+	"github.com/gatherq/gatherq/internal/names"
 	"github.com/gatherq/gatherq/internal/record"
 )
 
@@ -175,4 +176,17 @@ func Deadline(t time.Time) CallOption {
 		s.deadline = t
 		return checkTime("deadline", t)
 	})
+}
+
+// MaxRunning lets at most n members of the group run at once, over the whole fleet; 1 to 10,000,000. Defaults to no bound.
+//
+// A member runs from when a worker has claimed it until its end, its failure or its return is recorded: who waits for a retry or a time
+// does not count. Members that have been claimed together count together, also while short ones of them run one after the other. Tasks
+// and groups that exist, and calls with an ID of their own, are not the group's to run: they do not count. It is a limit, not a mutex: a
+// member whose worker was declared dead gives its place free, while its handler may still run where the worker is only cut off.
+func MaxRunning(n int) GatherOption {
+	return gatherOption{func(s *settings) *RejectedError {
+		s.maxRunning = n
+		return between("max-running", n, 1, names.MaxMembers)
+	}}
 }

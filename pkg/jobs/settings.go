@@ -39,6 +39,8 @@ type settings struct {
 	delayed  bool // Delay was said, if only with 0
 	at       time.Time
 	deadline time.Time
+
+	maxRunning int // of a gather; 0: no bound
 }
 
 // newSettings returns the defaults.

@@ -14,6 +14,7 @@ redis.call('HSET', k_ranges(gid), 'a' .. ARGV[2], '1')
 redis.call('HSET', k_record(id), 'k', 't', 'ty', ARGV[3], 'q', ARGV[4], 'a', ARGV[5], 'op', ARGV[6], 'rt', ARGV[7], 'g', gid, 'gi', ARGV[2],
   's', 'scheduled', 'n', '0', 'at', '0', 'qa', g.qa, 'du', S(due), 'mp', S(due + num(ARGV[11])))
 if dl > 0 then redis.call('HSET', k_record(id), 'dl', S(dl)) end
+if g.mr then redis.call('HSET', k_record(id), 'pt', '0') end
 if due > now then
   look(id, dl > 0 and math.min(due, dl) or due)
   return {'ok'}

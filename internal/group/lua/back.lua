@@ -1,13 +1,5 @@
 -- What goes back to its group: members of a range that was drained or whose worker died, and tickets.
 
--- next_ticket makes the next number of a ticket's place wait for its delivery. The answer is for who enqueues.
-local function next_ticket(gid, g, place, now)
-  local number = redis.call('HINCRBY', k_record(gid), 'tn', 1)
-  redis.call('HSET', k_record(gid), 't' .. place, S(number) .. ';;;;0')
-  redis.call('ZADD', OPEN, S(now + HANDOVER), '#' .. place .. ':' .. gid)
-  return {gid, g.no, place, number, g.q}
-end
-
 -- ticket_back takes a ticket from its holder: to the tail of its queue, or away (nil) when nothing is unclaimed.
 local function ticket_back(gid, g, place, holder, now)
   redis.call('SREM', k_holdings(holder), 't|' .. gid .. '|' .. place)
@@ -38,7 +30,7 @@ local function range_back(gid, g, rid, p, runs, now)
         end
       end
     end
-    shrink(gid, rid, p, whole and tonumber(p[8]) or #entries)
+    shrink(gid, g, rid, p, whole and tonumber(p[8]) or #entries, now)
     if #entries == 0 then return 0 end -- this very call again
     return record_members(gid, g, all, {[state] = #entries}, range_head(p[5], now, g.qa) .. table.concat(entries), {all[1][1], state, err}, now)
   end
@@ -60,7 +52,7 @@ local function range_back(gid, g, rid, p, runs, now)
     end
   end
   p[9] = gone
-  shrink(gid, rid, p, n)
+  shrink(gid, g, rid, p, n, now)
   local gk = k_record(gid)
   if num(redis.call('HGET', gk, 'lt')) > 0 then return 0 end
   redis.call('HSET', gk, 'lt', '1', 'T', S(math.max(1, num(redis.call('HGET', gk, 'T')))))

@@ -1,6 +1,6 @@
 -- commit makes a staged group real, in one step.
 -- KEYS  1 the shard's prefix; touches r:<id> z:<id> a:<nonce>:<bucket> open
--- ARGV  id nonce members segments queue digest options retention delay at deadline maxpending policy retry_of tickets bind(ms, 0 none)
+-- ARGV  id nonce members segments queue digest options retention delay at deadline maxpending policy retry_of tickets bind(ms, 0 none) max-running(0 none)
 -- ANSWER {new, waits 0|1, number of tickets} · {existing} · {conflict} · {different} · {nostage}
 local id, nonce, n, sn, digest, policy = ARGV[1], ARGV[2], num(ARGV[3]), num(ARGV[4]), ARGV[6], ARGV[13]
 local key, now = k_record(id), now_ms()
@@ -42,6 +42,7 @@ redis.call('HSET', key, 'k', 'g', 'no', nonce, 'n', ARGV[3], 'sn', ARGV[4], 'q',
   'cs', '0', 'ci', '0', 'sq', '0', 'dn', '0', 'rn', rn, 'tn', '0', 'lt', '0')
 if num(ARGV[11]) > 0 then redis.call('HSET', key, 'dl', ARGV[11]) end
 if ARGV[14] ~= '' then redis.call('HSET', key, 'rq', ARGV[14]) end
+if num(ARGV[17]) > 0 then redis.call('HSET', key, 'mr', ARGV[17]) end
 -- last, so that a commit that memory refuses leaves staging that expires
 for b = 0, buckets - 1 do redis.call('PERSIST', k_args(nonce, b)) end
 if n == 0 then

@@ -2,7 +2,7 @@
 -- KEYS  1 the shard's prefix; touches what settle touches, and a:<nonce>:<bucket> y:<group> f:<group>
 -- ARGV  of an item: group nonce place number worker pull-nonce want have (the segment that the caller holds, -1 none), then as settle has
 --       them: range ('' none) number runs blob counts failed-index failed-state failure
--- ANSWER {'' nothing to settle | ok | fenced | gone, 0|1 outbox, then as pull answers}
+-- ANSWER {'' nothing to settle | ok | fenced | gone, 0|1 outbox, then as pull answers, then hand-overs of those that it made room for}
 --
 -- What nearly every call is (a whole range has succeeded, the next one comes from the cursor) is done here, with few commands and one
 -- write to the group's record. Anything else is left to the fragments range and pull. They stand in a function, which Redis enters only then:
@@ -21,7 +21,7 @@ end
 -- changes of the record is in f and, to be written, in set.
 local function settle_whole(gid, f, set, rid, number, worker, runs, blob, counts)
   local n = tonumber(string.match(counts, '^succeeded,(%d+)$'))
-  if not n or not f.n or f.bs or f.mw or f.w and string.find(f.w, ',p,', 1, true) or f.dn + n >= tonumber(f.n) then return false end
+  if not n or not f.n or f.bs or f.mr or f.mw or f.w and string.find(f.w, ',p,', 1, true) or f.dn + n >= tonumber(f.n) then return false end
   local x = redis.call('HGET', k_ranges(gid), rid)
   if not x then return false end
   local from, to, no, holder, left = string.match(x, '^(%d+);(%d+);(%d+);[^;]*;([^;]*);[^;]*;%d+;(%d+);')
@@ -41,7 +41,7 @@ end
 
 -- pull_plain takes members from the cursor for a ticket that the worker holds, where nothing stands in the way; else it is nil.
 local function pull_plain(gid, f, set, nonce, place, number, worker, call, want, have)
-  if f.no ~= nonce or f.bs or f.bd or f.c or f.dl or not f.sa or f.cs >= tonumber(f.sn) then return nil end
+  if f.no ~= nonce or f.mr or f.bs or f.bd or f.c or f.dl or not f.sa or f.cs >= tonumber(f.sn) then return nil end
   local no, holder, last = string.match(f.t or '', '^(%d+);([^;]*);([^;]*);')
   if no ~= number or holder ~= worker or last == call then return nil end
   if redis.call('EXISTS', k_returned(gid), k_flags(gid)) ~= 0 then return nil end
@@ -66,10 +66,10 @@ end
 
 local function item(gid, nonce, place, number, worker, call, want, have, rid, rnumber, runs, blob, counts, findex, fstate, ferr)
   local v = redis.call('HMGET', k_record(gid), 'no', 'n', 'bs', 'bd', 'c', 'dl', 'sa', 'mw', 'w', 'cs', 'ci', 'sn', 'sq', 'dn', 'rn', 'n:succeeded',
-    'q', 'qa', 't' .. place)
+    'q', 'qa', 't' .. place, 'mr')
   local f = {no = v[1], n = v[2], bs = v[3], bd = v[4], c = v[5], dl = v[6], sa = v[7], mw = v[8], w = v[9], cs = tonumber(v[10] or 0),
     ci = tonumber(v[11] or 0), sn = v[12], sq = tonumber(v[13] or 0), dn = tonumber(v[14] or 0), rn = tonumber(v[15] or 0), ok = v[16], q = v[17],
-    qa = v[18], t = v[19]}
+    qa = v[18], t = v[19], mr = v[20]}
   local set, settled, outbox, answer = {}, '', 0, nil
   if rid == '' or settle_whole(gid, f, set, rid, rnumber, worker, runs, blob, counts) then
     if rid ~= '' then settled = 'ok' end
@@ -77,12 +77,18 @@ local function item(gid, nonce, place, number, worker, call, want, have, rid, rn
     if set[1] then redis.call('HSET', k_record(gid), unpack(set)) end
   else
     full = full or fragments()
+    full.room.pulling = f.mr
     settled, outbox = full.settle(gid, rid, rnumber, worker, runs, blob, counts, findex, fstate, ferr)
   end
   if not answer then
     full = full or fragments()
     answer = full.pull(gid, nonce, place, number, worker, call, want, have)
   end
+  if f.mr then
+    full.room.pulling = false
+    full.make_room(gid, full.now_ms()) -- what this pull has left is for another ticket
+  end
+  if full then full.with_issued(answer) end
   table.insert(answer, 1, outbox)
   table.insert(answer, 1, settled)
   return answer

@@ -1,7 +1,19 @@
 -- pull claims a ticket, or goes on with it, and takes the next range of its group. It answers
 --   range, id, from, to, number, crashes, segment, map ('' all are open), arguments ('' if held), queue, queued, deadline, then index and failure of
 --     each member whose end was requested
---   empty: the ticket is closed · notyet: ask again soon · sweep: end what is unclaimed, then pull again · stale: drop it
+--   empty: the ticket is closed · full: no permit is free, the ticket waits in the record · notyet: ask again soon · sweep: end what is unclaimed, then pull again · stale: drop it
+-- A range takes a permit for each of its members, though short ones may run one after the other: it is at most a part of the bound, so that
+-- several workers always have one.
+local SHARES = 4
+
+-- park takes a ticket from its holder until there is a permit. It has a new number: a delivery that comes twice does not find it.
+local function park(gid, place, worker)
+  local gk = k_record(gid)
+  local parked = redis.call('HGET', gk, 'pk') or ''
+  redis.call('SREM', k_holdings(worker), 't|' .. gid .. '|' .. place)
+  redis.call('HSET', gk, 't' .. place, S(redis.call('HINCRBY', gk, 'tn', 1)) .. ';;;;p', 'pk', parked == '' and place or parked .. ',' .. place)
+end
+
 local function pull(gid, nonce, place, number, worker, call, want, have)
   local gk, now = k_record(gid), now_ms()
   local g = group_read(gid)
@@ -36,6 +48,14 @@ local function pull(gid, nonce, place, number, worker, call, want, have)
         return {'sweep'}
       end
     end
+    if g.mr then
+      local room = num(g.mr) - num(redis.call('HGET', gk, 'pm'))
+      if room < 1 and not exhausted(gid) then
+        park(gid, place, worker)
+        return {'full'}
+      end
+      want = math.min(num(want), room, math.ceil(num(g.mr) / SHARES))
+    end
     local from, to, n, died, seg, left, m, except = take_range(gid, num(want))
     if not from and not exhausted(gid) then -- long stretches of members that ranges do not carry
       redis.call('HSET', gk, 't' .. place, number .. ';' .. worker .. ';;;1')
@@ -51,6 +71,7 @@ local function pull(gid, nonce, place, number, worker, call, want, have)
     map = m
     redis.call('HSET', k_ranges(gid), rid, table.concat(p, ';'))
     redis.call('SADD', k_holdings(worker), 'x|' .. gid .. '|' .. rid)
+    if g.mr then redis.call('HINCRBY', gk, 'pm', left) end
     if not g.sa then redis.call('HSET', gk, 'sa', S(now)) end
     if g.oc == nil then redis.call('HSET', gk, 's', 'running') end
   end

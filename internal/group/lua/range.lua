@@ -15,6 +15,7 @@ local function settle_range(gid, rid, number, worker, runs, blob, counts, failed
   end
   local by, parts = {}, split(counts, ',')
   for i = 1, #parts - 1, 2 do by[parts[i]] = num(parts[i + 1]) end
-  shrink(gid, rid, p, n)
-  return 'ok', record_members(gid, g, runs, by, blob, failed ~= '' and {tonumber(failed), state, err} or nil, now_ms())
+  local now = now_ms()
+  shrink(gid, g, rid, p, n, now)
+  return 'ok', record_members(gid, g, runs, by, blob, failed ~= '' and {tonumber(failed), state, err} or nil, now)
 end

@@ -4,7 +4,7 @@
 -- ARGV  worker, beat (of its death), charged (1: a crash for what had started), limit, then item… (these alone)
 -- ANSWER {revived} it has beaten again since that beat
 --        {ok, how many it still holds, 0|1 outbox, tasks and tickets delivered again, members put back included, crash loops ended,
---        {task, id, number, queue, alone 0|1 | ticket, group, nonce, place, number, queue}…} enqueue these
+--        {task, id, number, queue, how | ticket, group, nonce, place, number, queue}…} enqueue these, hand-overs of those that it made room for included
 local worker, beat, charged, limit = ARGV[1], ARGV[2], ARGV[3] == '1', num(ARGV[4])
 local holdings, now = k_holdings(worker), now_ms()
 local revived = redis.call('GET', k_revived(worker))
@@ -89,4 +89,4 @@ for _, item in ipairs(items) do
 end
 local answer = {'ok', redis.call('SCARD', holdings), outbox, again, loops}
 for _, a in ipairs(acts) do answer[#answer + 1] = a end
-return answer
+return with_issued(answer)

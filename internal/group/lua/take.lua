@@ -55,11 +55,6 @@ local function take_range(gid, want)
   return nil
 end
 
-local function exhausted(gid)
-  local f = redis.call('HMGET', k_record(gid), 'cs', 'sn')
-  return tonumber(f[1]) >= tonumber(f[2]) and redis.call('LLEN', k_returned(gid)) == 0
-end
-
 -- close_ticket removes a ticket that found nothing left.
 local function close_ticket(gid, place)
   redis.call('HDEL', k_record(gid), 't' .. place)
@@ -67,8 +62,8 @@ local function close_ticket(gid, place)
   redis.call('ZREM', OPEN, '#' .. place .. ':' .. gid)
 end
 
--- shrink counts members out of an open range and closes it with the last.
-local function shrink(gid, rid, p, by)
+-- shrink counts members out of an open range and closes it with the last. Their permits are free then.
+local function shrink(gid, g, rid, p, by, now)
   local left = tonumber(p[8]) - by
   if left <= 0 then
     redis.call('HDEL', k_ranges(gid), rid)
@@ -77,6 +72,7 @@ local function shrink(gid, rid, p, by)
     p[8] = S(left)
     redis.call('HSET', k_ranges(gid), rid, table.concat(p, ';'))
   end
+  if g.mr then free(gid, by, now) end
 end
 
 -- held returns the parts of an open range if it is this worker's under this number.

@@ -2,7 +2,7 @@
 -- groups that need somebody. What it does not finish it moves, so that two callers never get the same thing.
 -- KEYS  1 the shard's prefix; touches open, the records found there, outbox
 -- ARGV  limit
--- ANSWER {next (ms from now, -1 none), outbox 0|1, how many hand-overs nobody had marked, {task, id, number, queue, alone 0|1 | ticket, group, nonce, place, number, queue | bind, group | sweep, group}…}
+-- ANSWER {next (ms from now, -1 none), outbox 0|1, how many hand-overs nobody had marked, {task, id, number, queue, how | ticket, group, nonce, place, number, queue | bind, group | sweep, group}…}
 local now, outbox, late, acts = now_ms(), 0, 0, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0, num(ARGV[1]))) do
   local place, gid = string.match(id, '^#(%d+):(.*)$')
@@ -13,7 +13,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
       redis.call('ZREM', OPEN, id)
     else
       local p = split(f[1], ';')
-      if p[2] ~= '' or p[5] == '1' then
+      if p[2] ~= '' or p[5] ~= '0' then
         redis.call('ZADD', OPEN, S(FAR), id)
       else
         local n = redis.call('HINCRBY', gk, 'tn', 1)
@@ -27,6 +27,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
     local kind = redis.call('HGET', k_record(id), 'k')
     if kind == 'g' then
       local g = group_read(id)
+      if g.mr and not g.bs then make_room(id, now) end
       if g.bs then
         redis.call('ZREM', OPEN, id)
       elseif g.bd then
@@ -51,6 +52,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
           outbox = math.max(outbox, ended)
         elseif t.s == 'pending' and t.mk == '1' then
           redis.call('ZADD', OPEN, S(rest(t)), id)
+          release(id, t, now) -- it had long enough to come for its permit
         else
           if t.s == 'pending' and not t.mk then late = late + 1 end -- else its time has come
           local h = hand_over(id, t, now)
@@ -68,4 +70,4 @@ local at = head[2] and tonumber(head[2]) -- FAR is no number to the embedded Red
 if at and at < FAR then next_in = math.max(0, at - now) end
 local answer = {next_in, outbox, late}
 for _, a in ipairs(acts) do answer[#answer + 1] = a end
-return answer
+return with_issued(answer)

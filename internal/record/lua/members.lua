@@ -53,17 +53,24 @@ local function keep_for(gid, g, failed)
   for b = 0, math.floor((num(g.sn) - 1) / BUCKET) do
     if failed then each(k_args(g.no, b)) else redis.call('UNLINK', k_args(g.no, b)) end
   end
-  redis.call('UNLINK', k_ranges(gid), k_returned(gid), k_flags(gid), k_readers(gid))
+  redis.call('UNLINK', k_ranges(gid), k_returned(gid), k_line(gid), k_flags(gid), k_readers(gid))
   each(gk)
 end
 
-local GROUP_FIELDS = {'rt', 'n', 'sn', 'no', 'w', 'oc', 'dn', 'dg', 'c', 'mw', 'lo', 'lb', 'bd', 'bs', 'q', 'qa', 'dl', 'mp', 'sa'}
+local GROUP_FIELDS = {'rt', 'n', 'sn', 'no', 'w', 'oc', 'dn', 'dg', 'c', 'mw', 'lo', 'lb', 'bd', 'bs', 'q', 'qa', 'dl', 'mp', 'sa', 'mr'}
 
 local function group_read(gid)
   local v = redis.call('HMGET', k_record(gid), unpack(GROUP_FIELDS))
   local g = {}
   for i, name in ipairs(GROUP_FIELDS) do g[name] = v[i] or nil end
   return g
+end
+
+-- free gives permits back (room.lua). Scripts whose caller enqueues have make_room; for the others whoever looks at open work makes room.
+local make_room
+local function free(gid, n, now)
+  redis.call('HINCRBY', k_record(gid), 'pm', -n)
+  if make_room then make_room(gid, now) else look(gid, now) end
 end
 
 -- to_outbox notes an end that other records wait for; the field makes it idempotent, run tells it from the end of another run of that ID.

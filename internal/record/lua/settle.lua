@@ -1,7 +1,7 @@
 -- settle writes the outcomes of tasks, of each if the number and the holder are the current ones.
 -- KEYS  1 the shard's prefix; touches r:<id> z:<id> open outbox h:<worker>; of a member its group's keys
 -- ARGV  of an item: id number worker state value failure attempt
--- ANSWER {ok, 0|1 outbox} · {fenced} somebody else holds it · {gone} it ended or never was
+-- ANSWER {ok, 0|1 outbox, hand-over… of those that it made room for} · {fenced} somebody else holds it · {gone} it ended or never was
 local now = now_ms()
 local left = #ARGV / 7
 if left > 1 then bag = {} end
@@ -16,7 +16,7 @@ local function settle(id, number, worker, state, value, failed, attempt)
   if f[2] ~= number or f[3] ~= worker then return {'fenced'} end
   local t = {s = f[1], n = f[2], h = f[3], ty = f[4], rt = f[5], qa = f[6], sa = f[7], dg = f[8], w = f[9] or nil, l = f[10] or nil}
   if f[11] then t = task_read(id) end -- a member that travels alone
-  return {'ok', finish(id, t, state, value, failed, num(attempt), worker, now)}
+  return with_issued({'ok', finish(id, t, state, value, failed, num(attempt), worker, now)})
 end
 
 local function item(...)

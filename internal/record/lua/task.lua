@@ -1,5 +1,5 @@
 -- A task's record: read it, end it.
-local TASK_FIELDS = {'s', 'n', 'h', 'q', 'rt', 'dg', 'mp', 'k', 'qa', 'sa', 'at', 'w', 'l', 'g', 'gi', 'dl', 'c', 'mk', 'cn', 'ty'}
+local TASK_FIELDS = {'s', 'n', 'h', 'q', 'rt', 'dg', 'mp', 'k', 'qa', 'sa', 'at', 'w', 'l', 'g', 'gi', 'dl', 'c', 'mk', 'cn', 'ty', 'pt'}
 
 local FINAL = {succeeded = true, failed = true, cancelled = true, timed_out = true, crash_loop = true, lost = true, expired = true}
 
@@ -11,15 +11,24 @@ local function task_read(id)
   return t
 end
 
--- hand_over makes the task wait for a delivery under a new number. The answer goes to who enqueues: id,
--- number, queue, and 1 for a suspect, which shares its delivery with none (a crash that does not count any more errs on that side).
+-- hand_over makes the task wait for a delivery under a new number. The answer goes to who enqueues: id, number, queue, and how: 1 for a
+-- suspect, which shares its delivery with none (a crash that does not count any more errs on that side), + 2 for the head of the queue: it
+-- holds a permit, which others wait for.
 local function hand_over(id, t, now)
   local n = redis.call('HINCRBY', k_record(id), 'n', 1)
   redis.call('HSET', k_record(id), 's', 'pending')
   redis.call('HDEL', k_record(id), 'h', 'nc', 'mk')
   look(id, now + HANDOVER)
   local died = redis.call('HGET', k_record(id), 'cr')
-  return {id, n, t.q, died and string.find(died, ',', 1, true) and 1 or 0}
+  return {id, n, t.q, (died and string.find(died, ',', 1, true) and 1 or 0) + (t.pt == '1' and 2 or 0)}
+end
+
+-- release takes the permit from a member that travels alone and does not run any more.
+local function release(id, t, now)
+  if t.pt ~= '1' then return end
+  t.pt = '0'
+  redis.call('HSET', k_record(id), 'pt', '0')
+  free(t.g, 1, now)
 end
 
 -- finish ends a task; everything that ends one comes here. attempt is 1 + charged failures before. Returns 1 when the outbox has news.
@@ -31,6 +40,7 @@ local function finish(id, t, state, value, err, attempt, worker, now)
     local gid, i = t.g, tonumber(t.gi)
     redis.call('DEL', key)
     redis.call('HDEL', k_ranges(gid), 'a' .. t.gi)
+    if t.pt == '1' then free(gid, 1, now) end
     local g = group_read(gid)
     if map_get(gid, i, 1) ~= ALONE then return 0 end
     local kind = err == '' and 'v' or 'e'
