@@ -47,6 +47,8 @@ type Conn struct {
 	departures departures
 
 	answered atomic.Int64 // monotonic time of the last answer, see LastAnswer; 0: never
+	retries  atomic.Uint64
+	reloads  atomic.Uint64
 	start    time.Time
 }
 
@@ -74,6 +76,15 @@ func (c *Conn) LastAnswer() (time.Time, bool) {
 // Answered notes an answer that came by another way, say a subscription.
 func (c *Conn) Answered() { c.answered.Store(int64(max(time.Since(c.start), 1))) }
 
+// Stats are counters since the start.
+type Stats struct {
+	Retries uint64 // sends that were repeated, since Redis did not answer or answered that it cannot now
+	Reloads uint64 // sends that were repeated with their scripts' text, which Redis did not have
+}
+
+// Stats returns the counters.
+func (c *Conn) Stats() Stats { return Stats{Retries: c.retries.Load(), Reloads: c.reloads.Load()} }
+
 // Do sends the calls in one pipeline and waits for all answers. A nil error means that every call was answered; what a call
 // itself got is in its Reply or Err (an error reply of Redis, not a failure to reach it). Otherwise the error is an *Error and
 // calls without an answer have it as their Err, too.
@@ -100,6 +111,7 @@ func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
 			t.work[i].Err = err
 		}
 		calls[i].Reply, calls[i].Err, calls[i].Again = t.work[i].Reply, t.work[i].Err, t.work[i].Again
+		calls[i].Try = t.work[i].Try
 	}
 	if err != nil {
 		return err
@@ -138,10 +150,6 @@ type trip struct {
 
 // travel sends the calls until all are answered.
 func (c *Conn) travel(ctx context.Context, t *trip) *Error {
-	limit := Patience
-	if _, ok := c.LastAnswer(); !ok {
-		limit = FirstContact
-	}
 	begin := time.Now()
 	p := &parcel{}
 	for try := 0; ; try++ {
@@ -164,17 +172,17 @@ func (c *Conn) travel(ctx context.Context, t *trip) *Error {
 		switch {
 		case last == nil:
 			return nil
-		case noScript(last):
-			p.whole = true
+		case noScript(last): // with its text, at once
+			c.reloads.Add(1)
 			continue
-		case errors.Is(last, errApart):
-			p.apart = true
+		case errors.Is(last, errApart): // alone, at once
 			continue
 		case ctx.Err() != nil:
 			return &Error{Doubt: t.doubt, Err: context.Cause(ctx)}
-		case time.Since(begin) > limit:
+		case time.Since(begin) > c.patience():
 			return &Error{Doubt: t.doubt, Err: last}
 		}
+		c.retries.Add(1)
 		pause := time.NewTimer(rand.N(min(10*time.Millisecond<<min(try, 7), time.Second)) + time.Millisecond)
 		select {
 		case <-pause.C:
@@ -185,20 +193,28 @@ func (c *Conn) travel(ctx context.Context, t *trip) *Error {
 	}
 }
 
+// patience is how long calls are sent again: a Redis that says that it is not ready is one that answers.
+func (c *Conn) patience() time.Duration {
+	if _, ok := c.LastAnswer(); !ok {
+		return FirstContact
+	}
+	return Patience
+}
+
 // open returns the calls without an answer, in their order.
 func (t *trip) open(try int) (open []*Call) {
 	open = make([]*Call, 0, len(t.work))
 	for i := range t.work {
 		if errors.Is(t.work[i].Err, errNoAnswer) {
-			t.work[i].Again = try > 0
+			t.work[i].Again, t.work[i].Try = try > 0, try
 			open = append(open, &t.work[i])
 		}
 	}
 	return open
 }
 
-// judge looks at what a flight brought. The error is why calls must be sent again: they are open then; nil when none must. A
-// failure counts more than a script that Redis does not have: sending the text is no answer to it.
+// judge looks at what a flight brought, and how its calls are to be sent from now on. The error is why some must be sent again: they are
+// open then; nil when none must. A failure counts more than a script that Redis does not have: sending the text is no answer to it.
 func (c *Conn) judge(t *trip, p *parcel) (again error) {
 	answered := false
 	for _, call := range p.calls {
@@ -208,12 +224,12 @@ func (c *Conn) judge(t *trip, p *parcel) (again error) {
 			answered, t.doubt = true, true
 			continue
 		case noScript(err):
-			answered = true
+			answered, p.whole = true, true
 			if again == nil || errors.Is(again, errApart) {
 				again = err
 			}
 		case errors.Is(err, errApart):
-			answered, t.doubt = true, true
+			answered, t.doubt, p.apart = true, true, true
 			if again == nil {
 				again = err
 			}

@@ -138,6 +138,9 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 		if c.Outbox {
 			w.cfg.Outbox(c.ID)
 		}
+		if c.Status != record.Waits { // that one is used up, not lost or late
+			w.count.dropped[c.Status].Add(1)
+		}
 		w.cfg.Log.Debug("delivery dropped", "task_id", c.ID, "queue", queue, "why", c.Status)
 		return false
 	}
@@ -180,6 +183,7 @@ func (w *Worker) finishTask(v verdict, r *run) {
 	go func() {
 		defer w.wg.Done()
 		defer w.runs.remove(r)
+		w.count.observe(w.cfg.Redis, func(yield func(*run) bool) { yield(r) })
 		ref := record.Ref{ID: r.job.ID, Number: r.number}
 		w.finish(ref, v, 1, func(ctx context.Context) (record.Settled, error) {
 			switch v.act {
@@ -202,8 +206,16 @@ func (w *Worker) finish(ref record.Ref, v verdict, n int, call func(ctx context.
 		return
 	}
 	s, applied := w.change("settle", ref, n, call)
-	if applied && v.act == actSettle {
-		w.counted(v.state, n)
+	if applied {
+		switch v.act {
+		case actSettle:
+			w.count.end(v.state, n)
+		case actRetry:
+			w.count.retried.Add(uint64(n))
+		case actGiveBack:
+			w.count.givenBack.Add(uint64(n))
+		case actDrop:
+		}
 	}
 	w.follow(ref.ID, s)
 }
@@ -223,7 +235,7 @@ func (w *Worker) change(what string, ref record.Ref, n int, call func(ctx contex
 func (w *Worker) counts(what string, ref record.Ref, n int, s record.Settled, tries int, err error) bool {
 	switch {
 	case err != nil:
-		w.count.untold.Add(int64(n))
+		w.untold.Add(int64(n))
 		w.cfg.Log.Error("the end of a run could not be told", "op", what, "task_id", ref.ID, "err", err)
 		return false
 	case s.Applied:
@@ -234,15 +246,4 @@ func (w *Worker) counts(what string, ref record.Ref, n int, s record.Settled, tr
 	w.count.fenced.Add(uint64(n))
 	w.cfg.Log.Warn("fenced: it is in other hands or has ended", "op", what, "task_id", ref.ID, "delivery", ref.Number)
 	return false
-}
-
-func (w *Worker) counted(s record.State, n int) {
-	switch s {
-	case record.Succeeded:
-		w.count.succeeded.Add(uint64(n))
-	case record.Cancelled:
-		w.count.cancelled.Add(uint64(n))
-	default:
-		w.count.failed.Add(uint64(n))
-	}
 }

@@ -98,7 +98,7 @@ func TestDecision02_FencedRunsDoNotCount(t *testing.T) {
 		synctest.Wait()
 		w.Notice(record.Notice{Kind: 'c', ID: "b", Number: 7})
 		synctest.Wait()
-		if got := w.Stats(); got.Fenced != 2 || got.Succeeded+got.Cancelled != 0 {
+		if got := w.Stats(); got.Fenced != 2 || got.Ended[record.Succeeded]+got.Ended[record.Cancelled] != 0 {
 			t.Errorf("%+v, want the refused settle counted as fenced alone", got)
 		}
 	})
@@ -119,7 +119,7 @@ func TestSettleSurvivesSilence(t *testing.T) {
 		if got := f.list("settle"); len(got) != 21 {
 			t.Errorf("told %d times, want until it is answered: 21", len(got))
 		}
-		if s := w.Stats(); s.Succeeded != 1 || s.Fenced != 0 {
+		if s := w.Stats(); s.Ended[record.Succeeded] != 1 || s.Fenced != 0 {
 			t.Errorf("%+v, want one success: the first try had arrived", s)
 		}
 	})

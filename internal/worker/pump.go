@@ -132,7 +132,7 @@ func (p *pump) run() {
 // that no message comes again for.
 func (p *pump) acknowledge(err error) {
 	if err != nil && (p.claimed == nil || p.held) {
-		p.w.count.untold.Add(1)
+		p.w.untold.Add(1)
 	}
 	if p.claimed != nil {
 		p.claimed <- err
@@ -172,6 +172,9 @@ func (p *pump) pull() {
 		p.held, p.early = true, 0
 		p.take(p.openRange(got.Range))
 	default: // Empty, Stale, Full
+		if got.Status == group.Stale {
+			w.count.dropped[0].Add(1)
+		}
 		w.cfg.Log.Debug("a ticket is over", "group", p.ticket.Group, "place", p.ticket.Place, "delivery", p.ticket.Number, "stale", got.Status == group.Stale, "full", got.Status == group.Full)
 		p.over()
 	}

@@ -221,7 +221,7 @@ func (o *openRange) take() (t ended, ok bool) {
 // told notes that the record has answered.
 func (o *openRange) told(t ended, s record.Settled, applied bool) {
 	if applied {
-		t.ends.Each(o.w.counted)
+		t.ends.Each(o.w.count.end)
 	}
 	o.w.follow(o.r.Group, s)
 	o.mu.Lock()
@@ -245,6 +245,13 @@ func (o *openRange) close() {
 	if o.ticker != nil {
 		o.ticker.Stop()
 	}
+	o.w.count.observe(o.w.cfg.Redis, func(yield func(*run) bool) {
+		for i := range o.runs {
+			if !yield(&o.runs[i]) {
+				return
+			}
+		}
+	})
 	o.w.runs.close(o)
 	o.w.wg.Done()
 }
@@ -288,14 +295,22 @@ func (o *openRange) aside(v verdict, n int, r *run, call func(ctx context.Contex
 	}()
 }
 
-// stop passes on that the whole range is to end, members that have not started included. Reason nil: it is in other hands.
-func (o *openRange) stop(reason *record.Failure) {
+// mark notes that the whole range is to end, for the members that have not started. Reason nil: it is in other hands. It is false where
+// that was known.
+func (o *openRange) mark(reason *record.Failure) (first bool) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
+	first = o.stopped == nil && !o.fenced
 	o.fenced = o.fenced || reason == nil
 	if o.stopped == nil {
 		o.stopped = reason
 	}
-	o.mu.Unlock()
+	return first
+}
+
+// stop is mark, and ends those that run.
+func (o *openRange) stop(reason *record.Failure) (first bool) {
+	first = o.mark(reason)
 	for _, r := range o.running(nil) {
 		if reason == nil {
 			r.fence()
@@ -303,14 +318,16 @@ func (o *openRange) stop(reason *record.Failure) {
 			r.requestCancel(reason)
 		}
 	}
+	return first
 }
 
-// stopMember passes on that one member is to end.
-func (o *openRange) stopMember(index int, reason *record.Failure) {
+// stopMember passes on that one member is to end; false where that was known.
+func (o *openRange) stopMember(index int, reason *record.Failure) (first bool) {
 	o.mu.Lock()
 	if o.asked == nil {
 		o.asked = make(map[int]*record.Failure)
 	}
+	first = o.asked[index] == nil
 	o.asked[index] = reason
 	o.mu.Unlock()
 	for _, r := range o.running(nil) {
@@ -318,4 +335,5 @@ func (o *openRange) stopMember(index int, reason *record.Failure) {
 			r.requestCancel(reason)
 		}
 	}
+	return first
 }

@@ -28,7 +28,7 @@ func TestPassingRefusalsAreOutlasted(t *testing.T) {
 			}})
 			deliver(t, w, f.task("a", nil))
 			time.Sleep(5 * time.Minute)
-			if got := f.list("settle"); len(got) != 21 || w.Stats().Succeeded != 1 {
+			if got := f.list("settle"); len(got) != 21 || w.Stats().Ended[record.Succeeded] != 1 {
 				t.Errorf("%s: told %d times, %+v", reply, len(got), w.Stats())
 			}
 			if err := w.Drain(); err != nil {

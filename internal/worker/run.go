@@ -56,6 +56,10 @@ type run struct {
 	overdue   bool // past the deadline
 	draining  bool
 	fenced    bool
+
+	started    bool // its handler was called
+	returned   bool // it has returned
+	complained bool // the log has said that it is stuck
 }
 
 // exec runs the handler in this goroutine, from now on the local clock, and comes back with the time when the handler returned. Where
@@ -108,6 +112,7 @@ func (r *run) begin(now time.Time) bool {
 		if r.of == nil || min(r.options.Timeout(), left) < 2*tickEvery {
 			r.arm(now)
 		}
+		r.started = true
 		r.mu.Unlock()
 		r.w.count.started.Add(1)
 		r.w.count.running.Add(1)
@@ -153,7 +158,8 @@ func (r *run) end(res Result) time.Time {
 	now := time.Now()
 	r.w.count.running.Add(-1)
 	r.mu.Lock()
-	late := r.judged
+	r.returned = true
+	late, complained := r.judged, r.complained
 	var v verdict
 	if !late {
 		v = r.judge(res)
@@ -164,6 +170,10 @@ func (r *run) end(res Result) time.Time {
 	r.ctx.end(context.Canceled)
 	if late {
 		r.w.count.stuck.Add(-1)
+		if complained {
+			r.w.cfg.Log.Warn("a stuck handler has returned; its slot is free", "task_id", r.job.ID, "type", r.job.Type, "delivery", r.number,
+				"after", now.Sub(r.begun).Round(time.Millisecond))
+		}
 	} else {
 		r.finish(v)
 	}
@@ -261,15 +271,16 @@ func (r *run) timeoutText() string {
 	return fmt.Sprintf("ran longer than its time-out of %s", r.options.Timeout())
 }
 
-// requestCancel ends the handler's context for a cancel, and starts the grace. A second one changes nothing.
-func (r *run) requestCancel(reason *record.Failure) {
+// requestCancel ends the handler's context for a cancel, and starts the grace. A second one changes nothing, and is false.
+func (r *run) requestCancel(reason *record.Failure) (first bool) {
 	r.stop(func() error {
 		if r.cancelled {
 			return nil
 		}
-		r.cancelled, r.reason = true, reason
+		first, r.cancelled, r.reason = true, true, reason
 		return r.w.cfg.Causes.Cancelled(r.cancelFailure().Message)
 	}, true)
+	return first
 }
 
 func (r *run) onTimeout() {
@@ -304,7 +315,7 @@ func (r *run) stop(mark func() error, graceful bool) {
 
 // onGrace settles a task whose handler did not return in time.
 func (r *run) onGrace() {
-	r.abandon(func() verdict {
+	r.abandon(0, func() verdict {
 		switch {
 		case r.cancelled:
 			return verdict{state: record.Cancelled, failure: r.cancelFailure()}
@@ -318,17 +329,18 @@ func (r *run) onGrace() {
 
 // giveBack ends the run at the end of a drain.
 func (r *run) giveBack() {
-	r.abandon(func() verdict { return verdict{act: actGiveBack} })
+	r.abandon(-1, func() verdict { return verdict{act: actGiveBack} })
 }
 
 // fence ends the run because the task has a newer delivery.
 func (r *run) fence() {
 	r.stop(func() error { r.fenced = true; return r.w.cfg.Causes.Fenced }, false)
-	r.abandon(func() verdict { return verdict{act: actDrop} })
+	r.abandon(r.options.Grace(), func() verdict { return verdict{act: actDrop} })
 }
 
-// abandon judges a run whose handler has not returned. Its slot stays taken until it does.
-func (r *run) abandon(judge func() verdict) {
+// abandon judges a run whose handler has not returned. Its slot stays taken until it does; where that is not so after patience, the
+// log says it (negative: never).
+func (r *run) abandon(patience time.Duration, judge func() verdict) {
 	r.mu.Lock()
 	if r.judged {
 		r.mu.Unlock()
@@ -339,5 +351,20 @@ func (r *run) abandon(judge func() verdict) {
 	r.w.count.stuck.Add(1)
 	r.mu.Unlock()
 	r.ctx.end(context.Canceled)
+	if patience >= 0 {
+		time.AfterFunc(patience, r.complain)
+	}
 	r.finish(v)
+}
+
+// complain says that a handler does not return though its context has ended.
+func (r *run) complain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.returned {
+		return
+	}
+	r.complained = true
+	r.w.cfg.Log.Warn("a handler ignores its end; its slot stays taken until it returns", "task_id", r.job.ID, "type", r.job.Type,
+		"delivery", r.number, "running", time.Since(r.begun).Round(time.Millisecond), "stuck", r.w.count.stuck.Load(), "slots", r.w.cfg.Slots.Size())
 }

@@ -104,8 +104,8 @@ func (w *Worker) Ask(ctx context.Context) error {
 		for _, f := range flags {
 			if r := alone[f.Ref]; r != nil && f.Fenced {
 				r.fence()
-			} else if r != nil {
-				r.requestCancel(f.Reason)
+			} else if r != nil && r.requestCancel(f.Reason) {
+				w.count.unheard.Add(1)
 			}
 		}
 	}
@@ -125,11 +125,13 @@ func (w *Worker) Ask(ctx context.Context) error {
 		switch {
 		case f.Fenced:
 			open[i].stop(nil)
-		case f.Reason != nil:
-			open[i].stop(f.Reason)
+		case f.Reason != nil && open[i].stop(f.Reason):
+			w.count.unheard.Add(1)
 		}
 		for index, reason := range f.Members {
-			open[i].stopMember(index, reason)
+			if open[i].stopMember(index, reason) {
+				w.count.unheard.Add(1)
+			}
 		}
 	}
 	return nil
@@ -140,10 +142,12 @@ func (w *Worker) Notice(n record.Notice) {
 	if n.Kind != 'c' {
 		return
 	}
+	open := w.runs.openRanges()
 	if rest, ok := strings.CutPrefix(n.ID, "x|"); ok {
-		for _, o := range w.runs.openRanges() {
+		for _, o := range open {
 			if rest == fmt.Sprintf("%s|%d", o.r.Group, o.r.ID) && n.Number == o.r.Number {
-				o.stop(n.Reason)
+				w.stopGroup(o.r.Group, open, n.Reason)
+				return
 			}
 		}
 		return
@@ -154,10 +158,22 @@ func (w *Worker) Notice(n record.Notice) {
 		}
 	}
 	if gid, index, ok := keys.SplitMember(n.ID); ok {
-		for _, o := range w.runs.openRanges() {
+		for _, o := range open {
 			if o.r.Group == gid && n.Number == o.r.Number && index >= o.r.From && index < o.r.To {
 				o.stopMember(index, n.Reason)
 			}
 		}
+	}
+}
+
+// stopGroup passes on that a whole group is to end. Each of its ranges is told so, but what one of them frees must not start a member of
+// the next.
+func (w *Worker) stopGroup(gid string, open []*openRange, reason *record.Failure) {
+	theirs := slices.DeleteFunc(open, func(o *openRange) bool { return o.r.Group != gid })
+	for _, o := range theirs {
+		o.mark(reason)
+	}
+	for _, o := range theirs {
+		o.stop(reason)
 	}
 }

@@ -94,11 +94,8 @@ type Worker struct {
 	aborts    chan struct{}
 	once      sync.Once
 
-	count struct {
-		started, succeeded, failed, cancelled, fenced atomic.Uint64
-		running, stuck                                atomic.Int64
-		untold                                        atomic.Int64 // tasks and tickets held here whose end or return Redis refused for good
-	}
+	count    counts
+	untold   atomic.Int64 // tasks and tickets held here whose end or return Redis refused for good
 	waiting  waitingCache
 	arrivals arrivals
 }
@@ -109,21 +106,6 @@ func New(base context.Context, cfg Config) *Worker {
 	w.life, w.kill = context.WithCancel(context.WithoutCancel(base))
 	w.pull, w.stop = context.WithCancel(w.life)
 	return w
-}
-
-// Stats is a snapshot of a Worker.
-type Stats struct {
-	Slots, Running, Stuck                         int
-	Started, Succeeded, Failed, Cancelled, Fenced uint64
-}
-
-// Stats returns slots and counters since the start. Stuck handlers are among the running ones.
-func (w *Worker) Stats() Stats {
-	return Stats{
-		Slots: w.cfg.Slots.Size(), Running: int(w.count.running.Load()), Stuck: int(w.count.stuck.Load()),
-		Started: w.count.started.Load(), Succeeded: w.count.succeeded.Load(), Failed: w.count.failed.Load(),
-		Cancelled: w.count.cancelled.Load(), Fenced: w.count.fenced.Load(),
-	}
 }
 
 // Draining reports whether nothing new is taken any more.

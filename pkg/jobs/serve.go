@@ -56,6 +56,9 @@ type service struct {
 	exec   *worker.Worker
 	server atomic.Pointer[carrier.Server]
 	reaper *fleet.Reaper
+	beat   *fleet.Beat
+
+	repairs fleet.Repairs
 }
 
 func (s *service) run(ctx context.Context) error {
@@ -69,13 +72,14 @@ func (s *service) run(ctx context.Context) error {
 	errands := func() fleet.Errands { return beat.Errands() }
 	outbox := fleet.NewOutbox(fleet.OutboxConfig{
 		Shards: e.Keys().Shards(), Deliver: e.Groups().DeliverOutbox, Late: e.Groups().DeliverLate,
-		Errands: errands, Calm: calm, Log: e.Log(),
+		Errands: errands, Calm: calm, Repairs: &s.repairs, Log: e.Log(),
 	})
 	handOver := func(ctx context.Context, hs []record.HandOver) error {
 		return e.Carrier().HandOver(ctx, e.Records(), hs)
 	}
 	promoter := fleet.NewPromoter(fleet.PromoterConfig{
-		Shards: e.Keys().Shards(), Due: e.Records().Due, Clock: s.clock, Outbox: outbox, Seen: !cluster, Calm: calm, Log: e.Log(),
+		Shards: e.Keys().Shards(), Due: e.Records().Due, Clock: s.clock, Outbox: outbox, Seen: !cluster, Calm: calm,
+		Repairs: &s.repairs, Log: e.Log(),
 		HandOver: handOver,
 		Bind:     func(ctx context.Context, id string) error { return e.Groups().Bind(ctx, id, e.Carrier()) },
 		Sweep:    e.Groups().Sweep,
@@ -94,20 +98,23 @@ func (s *service) run(ctx context.Context) error {
 		Redis:  s.clock.At, Log: e.Log(),
 	})
 	s.reaper = fleet.NewReaper(fleet.ReaperConfig{
-		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Reap: e.Groups().Reap, HandOver: handOver, Outbox: outbox, Log: e.Log(),
+		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Reap: e.Groups().Reap, HandOver: handOver, Outbox: outbox,
+		Repairs: &s.repairs, Log: e.Log(),
 	})
 	beat = fleet.NewBeat(fleet.BeatConfig{
-		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Clock: s.clock, Calm: calm, Log: e.Log(), Ask: s.exec.Ask,
+		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Clock: s.clock, Calm: calm, Repairs: &s.repairs, Log: e.Log(), Ask: s.exec.Ask,
 		Look: s.look, Told: promoter.Told, Read: s.reaper.Read, Return: s.reaper.Return,
 		Revive: func(ctx context.Context, beat int64) error { return e.Groups().Revive(ctx, s.id, beat) },
-		Queues: w.cfg.Queues, Types: slices.Collect(maps.Keys(w.handlers)),
+		// The reconciler's pass belongs here, too.
+		Rewound: func(context.Context) error { promoter.Missed(); return nil },
+		Queues:  w.cfg.Queues, Types: slices.Collect(maps.Keys(w.handlers)),
 		Status: func() fleet.Status {
 			st := s.exec.Stats()
 			return fleet.Status{Slots: st.Slots, Running: st.Running, Draining: s.exec.Draining()}
 		},
 	})
 	strays := fleet.NewStrays(fleet.StraysConfig{
-		Queues: slices.Collect(maps.Keys(w.cfg.Queues)), Errands: errands, Calm: calm, Log: e.Log(),
+		Queues: slices.Collect(maps.Keys(w.cfg.Queues)), Errands: errands, Calm: calm, Repairs: &s.repairs, Log: e.Log(),
 		Look: func(ctx context.Context, queue string, age time.Duration) (int, int, error) {
 			return e.Carrier().Strays(ctx, queue, age, e.Records().Unclaimed)
 		},
@@ -115,6 +122,7 @@ func (s *service) run(ctx context.Context) error {
 	holdings := fleet.NewHoldings(fleet.HoldingsConfig{
 		ID: s.id, Shards: e.Keys().Shards(), Recorded: e.Groups().Holdings, Held: s.exec.Holdings, Reaper: s.reaper, Calm: calm, Log: e.Log(),
 	})
+	s.beat = beat
 	if _, err := beat.Once(ctx); err != nil {
 		return unstored("", err)
 	}
@@ -162,7 +170,7 @@ func (s *service) serve(ctx context.Context) error {
 	s.server.Store(server)
 	close(started)
 	w.mu.Lock()
-	w.exec, w.reaper = s.exec, s.reaper
+	w.service = s
 	w.mu.Unlock()
 	close(w.ready)
 	s.engine.Log().Info("worker takes tasks", "worker", s.id, "queues", len(w.cfg.Queues), "slots", w.slots.Size(), "types", len(w.handlers))

@@ -14,8 +14,8 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"github.com/gatherq/gatherq/internal/fleet"
 	"github.com/gatherq/gatherq/internal/names"
+	"github.com/gatherq/gatherq/internal/record"
 	"github.com/gatherq/gatherq/internal/worker"
 )
 
@@ -138,8 +138,7 @@ type Worker struct {
 	handlers map[string]worker.Handler
 	errs     []error // of Handle
 	began    bool
-	exec     *worker.Worker // since Run
-	reaper   *fleet.Reaper  // since Run
+	service  *service // since Run
 }
 
 // NewWorker returns a worker that Run starts. It does no I/O; the error is a *RejectedError about c or cfg.
@@ -229,16 +228,17 @@ func (w *Worker) Abort() { w.abortOnce.Do(func() { close(w.abort) }) }
 // Stats returns slots and counters since the start.
 func (w *Worker) Stats() WorkerStats {
 	w.mu.Lock()
-	exec, reaper := w.exec, w.reaper
+	running := w.service
 	w.mu.Unlock()
-	if exec == nil {
+	if running == nil {
 		return WorkerStats{Slots: w.slots.Size()}
 	}
-	s, r := exec.Stats(), reaper.Stats()
+	s, r := running.exec.Stats(), running.reaper.Stats()
 	return WorkerStats{
 		Slots: s.Slots, Running: s.Running, Stuck: s.Stuck,
-		Started: s.Started, Succeeded: s.Succeeded, Failed: s.Failed, Cancelled: s.Cancelled, Fenced: s.Fenced,
-		Dead: r.Dead, Redelivered: r.Redelivered, CrashLoops: r.CrashLoops,
+		Started: s.Started, Succeeded: s.Ended[record.Succeeded], Failed: s.Ended[record.Failed] + s.Ended[record.TimedOut],
+		Cancelled: s.Ended[record.Cancelled], Fenced: s.Fenced,
+		Dead: r.Dead, Redelivered: r.Redelivered, CrashLoops: r.CrashLoops, Rewinds: running.beat.Rewinds(),
 	}
 }
 
@@ -247,9 +247,10 @@ func (w *Worker) Stats() WorkerStats {
 // deliveries; the others their ends: Failed those that are final, Fenced those that did not count because the task
 // was in other hands. Dead, Redelivered and CrashLoops count what this worker did for all: workers that it found dead, tasks,
 // members and tickets that it took from them, or that the records said it held itself and it did not know of, to be
-// delivered again, and tasks that it ended with ErrCrashLoop.
+// delivered again, and tasks that it ended with ErrCrashLoop. Rewinds counts how often it saw Redis go back to an earlier state, by a
+// restored backup or a failover that lost writes; then it looked through everything.
 type WorkerStats struct {
 	Slots, Running, Stuck                         int
 	Started, Succeeded, Failed, Cancelled, Fenced uint64
-	Dead, Redelivered, CrashLoops                 uint64
+	Dead, Redelivered, CrashLoops, Rewinds        uint64
 }

@@ -2,8 +2,8 @@
 -- groups that need somebody. What it does not finish it moves, so that two callers never get the same thing.
 -- KEYS  1 the shard's prefix; touches open, the records found there, outbox
 -- ARGV  limit
--- ANSWER {next (ms from now, -1 none), outbox 0|1, {task, id, number, queue, how | ticket, group, nonce, place, number, queue | bind, group | sweep, group}…}
-local now, outbox, acts = now_ms(), 0, {}
+-- ANSWER {next (ms from now, -1 none), outbox 0|1, how many hand-overs nobody had marked, {task, id, number, queue, how | ticket, group, nonce, place, number, queue | bind, group | sweep, group}…}
+local now, outbox, late, acts = now_ms(), 0, 0, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0, num(ARGV[1]))) do
   local place, gid = string.match(id, '^#(%d+):(.*)$')
   if place then
@@ -20,6 +20,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
         redis.call('HSET', gk, 't' .. place, S(n) .. ';;;;0')
         redis.call('ZADD', OPEN, S(now + HANDOVER), id)
         acts[#acts + 1] = {'ticket', gid, f[2], place, n, f[3]}
+        late = late + 1
       end
     end
   else
@@ -53,6 +54,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
           redis.call('ZADD', OPEN, S(rest(t)), id)
           release(id, t, now) -- it had long enough to come for its permit
         else
+          if t.s == 'pending' and not t.mk then late = late + 1 end -- else its time has come
           local h = hand_over(id, t, now)
           acts[#acts + 1] = {'task', h[1], h[2], h[3], h[4]}
         end
@@ -66,6 +68,6 @@ local head = redis.call('ZRANGE', OPEN, 0, 0, 'WITHSCORES')
 local next_in = -1
 local at = head[2] and tonumber(head[2]) -- FAR is no number to the embedded Redis: it writes 9e+15, which its Lua does not read
 if at and at < FAR then next_in = math.max(0, at - now) end
-local answer = {next_in, outbox}
+local answer = {next_in, outbox, late}
 for _, a in ipairs(acts) do answer[#answer + 1] = a end
 return with_issued(answer)
