@@ -135,6 +135,28 @@ func TestDecision38_WhatIsHandedBackIsTheHead(t *testing.T) {
 	})
 }
 
+// Who holds what others wait for goes before them: each by itself, since one worker might not take all.
+func TestDecision28_WhoHoldsAPermitIsTheHead(t *testing.T) {
+	onEach(t, func(t *testing.T, dial func() *redis.Client) {
+		rdb := dial()
+		c := carrierOf(rdb)
+		if err := c.Enqueue(t.Context(), tasks("q", 1)); err != nil {
+			t.Fatal(err)
+		}
+		hs := []record.HandOver{
+			{Queue: "q", First: true, Delivery: record.Delivery{Refs: []record.Ref{{ID: "a", Number: 1}}}},
+			{Queue: "q", Delivery: record.Delivery{Ticket: &record.Ticket{Group: "g", Nonce: "n", Number: 1}}},
+			{Queue: "q", First: true, Alone: true, Delivery: record.Delivery{Refs: []record.Ref{{ID: "b", Number: 1}}}},
+		}
+		if err := c.Enqueue(t.Context(), hs); err != nil {
+			t.Fatal(err)
+		}
+		if got := pendingRefs(t, rdb, "q"); fmt.Sprint(got) != "[[b] [a] [q-0] []]" {
+			t.Errorf("from the head: %v", got)
+		}
+	})
+}
+
 func TestDecision41_TheGateAsksForAsManyAsItHasSlots(t *testing.T) {
 	onEach(t, func(t *testing.T, dial func() *redis.Client) {
 		const count, slots = 200, 8

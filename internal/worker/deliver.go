@@ -138,7 +138,9 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 		if c.Outbox {
 			w.cfg.Outbox(c.ID)
 		}
-		w.count.dropped[c.Status].Add(1)
+		if c.Status != record.Waits { // that one is used up, not lost or late
+			w.count.dropped[c.Status].Add(1)
+		}
 		w.cfg.Log.Debug("delivery dropped", "task_id", c.ID, "queue", queue, "why", c.Status)
 		return false
 	}

@@ -81,3 +81,21 @@ func TestDecision28_ATicketIsTakenUpAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// A claim that finds no permit is no lost, late or doubled delivery: nothing is counted as dropped.
+func TestDecision28_WhoWaitsIsNotDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeFleet{}
+		w := newWorker(t, f, 1, nil)
+		deliver(t, w, f.task("g:1", func(c *record.Claim) { c.Status = record.Waits }))
+		w.wg.Wait()
+		for i := range w.count.dropped {
+			if n := w.count.dropped[i].Load(); n != 0 {
+				t.Errorf("%d dropped at %d", n, i)
+			}
+		}
+		if w.cfg.Slots.Free() != 1 {
+			t.Error("its slot is taken")
+		}
+	})
+}
