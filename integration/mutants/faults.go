@@ -29,7 +29,7 @@ var mutants = []mutant{
 	{
 		"a re-delivery is charged as an attempt", "internal/group/lua/reap.lua",
 		"local h = hand_over(id, t, now)", "redis.call('HINCRBY', k_record(id), 'at', 1)\n  local h = hand_over(id, t, now)",
-		"./internal/group", "TestDecision02_OneOutcomeWhoeverDies",
+		"./internal/group", "TestDecision05_OnlyACrashAsSuspectEndsATask",
 	},
 	{
 		"reaping without compare-and-set", "internal/group/lua/reap.lua",
