@@ -53,7 +53,7 @@ var mutants = []mutant{
 	},
 	{
 		"a gap in one's own reads counts as silence", "internal/fleet/silence.go",
-		"readsApart = 1500 * time.Millisecond", "readsApart = 1500 * time.Hour",
+		"> readsApart || jumped", "< 0 || jumped",
 		"./internal/fleet", "TestDecision01_AGapStartsEveryCountAnew",
 	},
 	{
