@@ -35,6 +35,10 @@ demo: ## the demo, as the README runs it
 oracle: ## the asyncio scenarios, on the embedded and on a real Redis
 	bash .ci/oracle.sh
 
+.PHONY: mutants
+mutants: ## plants faults in a copy of the tree: each must turn its test red
+	go run ./integration/mutants
+
 .PHONY: fuzz
 fuzz: ## each fuzz function for TIME (10s)
 	bash .ci/fuzz.sh $(TIME)
