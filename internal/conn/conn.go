@@ -99,7 +99,7 @@ func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
 		if err != nil && errors.Is(t.work[i].Err, errNoAnswer) {
 			t.work[i].Err = err
 		}
-		calls[i].Reply, calls[i].Err, calls[i].Again = t.work[i].Reply, t.work[i].Err, t.work[i].Again
+		calls[i].Reply, calls[i].Err, calls[i].Again, calls[i].Joined = t.work[i].Reply, t.work[i].Err, t.work[i].Again, t.work[i].Joined
 	}
 	if err != nil {
 		return err

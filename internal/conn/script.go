@@ -56,6 +56,8 @@ type Call struct {
 	Err   error
 	Again bool // it was sent more than once: what followed it in the pipeline may have been executed before it
 
+	Joined *Call // the command that it travelled in, where Joint is set
+
 	size int // in bytes, about
 }
 

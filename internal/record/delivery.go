@@ -66,5 +66,6 @@ func (e *VersionError) Error() string {
 type HandOver struct {
 	Queue    string // without namespace
 	Delivery Delivery
-	Alone    bool // it shares its message with no other: a suspect
+	Alone    bool   // it shares its message with no other: a suspect
+	Message  string // the ID that asynq knows its message by, once it is enqueued
 }

@@ -244,7 +244,7 @@ func (h hands) HandOver(ctx context.Context, hs ...record.HandOver) error {
 }
 
 func (h hands) HandBack(ctx context.Context, one record.HandOver) error {
-	return h.s.engine.Carrier().HandBack(ctx, one)
+	return h.s.engine.Carrier().HandBack(ctx, h.s.engine.Records(), one)
 }
 
 func (h hands) Waiting(ctx context.Context, queue string) (bool, error) {

@@ -13,7 +13,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
       redis.call('ZREM', OPEN, id)
     else
       local p = split(f[1], ';')
-      if p[2] ~= '' or p[5] == '1' then
+      if p[2] ~= '' or p[5] ~= '0' then
         redis.call('ZADD', OPEN, S(FAR), id)
       else
         local n = redis.call('HINCRBY', gk, 'tn', 1)
@@ -48,7 +48,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
         local ended = overdue(id, t, now)
         if ended then
           outbox = math.max(outbox, ended)
-        elseif t.s == 'pending' and t.mk == '1' then
+        elseif t.s == 'pending' and t.mk and t.mk ~= '0' then
           redis.call('ZADD', OPEN, S(rest(t)), id)
         else
           local h = hand_over(id, t, now)
