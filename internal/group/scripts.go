@@ -60,8 +60,8 @@ var (
 	settleScript       = itemScript("settle", 10, "take", "range")
 	leaveScript        = script("leave", "take")
 	aloneScript        = script("alone")
-	returnScript       = script("return", "take", "back")
-	passScript         = script("pass", "take", "back")
+	returnScript       = script("return", "tickets", "take", "back")
+	passScript         = script("pass", "tickets", "take", "back")
 	sweepScript        = script("sweep", "take")
 	cancelScript       = script("cancel")
 	cancelMemberScript = script("cancelmember")
@@ -70,14 +70,15 @@ var (
 	linkedScript       = script("linked")
 	whereScript        = script("where")
 	flagsScript        = script("flags", "take")
-	reapScript         = script("reap", "take", "back", "crashes")
+	reapScript         = script("reap", "tickets", "take", "back", "crashes")
 	reviveScript       = script("revive", "crashes")
+	ticketScript       = script("ticket", "tickets", "take")
 )
 
 // Scripts are all scripts of this package.
 func Scripts() []*conn.Script {
 	return []*conn.Script{stageScript, commitScript, nextScript, settleScript, leaveScript, aloneScript, returnScript, passScript, sweepScript,
-		cancelScript, cancelMemberScript, bindScript, boundScript, linkedScript, whereScript, flagsScript, reapScript, reviveScript}
+		cancelScript, cancelMemberScript, bindScript, boundScript, linkedScript, whereScript, flagsScript, reapScript, reviveScript, ticketScript}
 }
 
 // Store reads and changes groups. It is safe for concurrent use.

@@ -96,6 +96,9 @@ func (s Space) Map(group string, chunk int) string {
 	return s.PrefixOf(group) + "i:" + group + ":" + strconv.Itoa(chunk)
 }
 
+// Ranges returns the key of the open ranges of a group, and of its members that travel alone or come from elsewhere.
+func (s Space) Ranges(group string) string { return s.PrefixOf(group) + "x:" + group }
+
 // Fleet returns what the names of the workers' own keys begin with. Scripts about beats get it as their only KEYS entry.
 func (s Space) Fleet() string { return "gq:{" + s.ns + "}:" }
 

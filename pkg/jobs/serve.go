@@ -115,6 +115,10 @@ func (s *service) run(ctx context.Context) error {
 	holdings := fleet.NewHoldings(fleet.HoldingsConfig{
 		ID: s.id, Shards: e.Keys().Shards(), Recorded: e.Groups().Holdings, Held: s.exec.Holdings, Reaper: s.reaper, Calm: calm, Log: e.Log(),
 	})
+	reconciler := fleet.NewReconciler(fleet.ReconcilerConfig{
+		Conn: e.Conn(), Keys: e.Keys(), Records: e.Records(), Groups: e.Groups(), Carrier: e.Carrier(), Outbox: outbox,
+		Errands: errands, Calm: calm, Log: e.Log(),
+	})
 	if _, err := beat.Once(ctx); err != nil {
 		return unstored("", err)
 	}
@@ -134,6 +138,7 @@ func (s *service) run(ctx context.Context) error {
 	wg.Go(func() { outbox.Run(parts) })
 	wg.Go(func() { strays.Run(parts) })
 	wg.Go(func() { holdings.Run(parts) })
+	wg.Go(func() { reconciler.Run(parts) })
 	return s.serve(ctx)
 }
 

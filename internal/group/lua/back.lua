@@ -1,13 +1,5 @@
 -- What goes back to its group: members of a range that was drained or whose worker died, and tickets.
 
--- next_ticket makes the next number of a ticket's place wait for its delivery. The answer is for who enqueues.
-local function next_ticket(gid, g, place, now)
-  local number = redis.call('HINCRBY', k_record(gid), 'tn', 1)
-  redis.call('HSET', k_record(gid), 't' .. place, S(number) .. ';;;;0')
-  redis.call('ZADD', OPEN, S(now + HANDOVER), '#' .. place .. ':' .. gid)
-  return {gid, g.no, place, number, g.q}
-end
-
 -- ticket_back takes a ticket from its holder: to the tail of its queue, or away (nil) when nothing is unclaimed.
 local function ticket_back(gid, g, place, holder, now)
   redis.call('SREM', k_holdings(holder), 't|' .. gid .. '|' .. place)
@@ -15,7 +7,7 @@ local function ticket_back(gid, g, place, holder, now)
     close_ticket(gid, place)
     return nil
   end
-  return next_ticket(gid, g, place, now)
+  return ticket_again(gid, place, now)
 end
 
 -- range_back takes members of an open range from its holder: they are taken again before the cursor, under the next number and
@@ -64,5 +56,5 @@ local function range_back(gid, g, rid, p, runs, now)
   local gk = k_record(gid)
   if num(redis.call('HGET', gk, 'lt')) > 0 then return 0 end
   redis.call('HSET', gk, 'lt', '1', 'T', S(math.max(1, num(redis.call('HGET', gk, 'T')))))
-  return 0, next_ticket(gid, g, '0', now)
+  return 0, ticket_again(gid, '0', now)
 end

@@ -1,3 +1,13 @@
+-- ticket_again makes the next number of a ticket's place wait for its delivery. The answer is for who enqueues: group, nonce, place, number, queue.
+local function ticket_again(gid, place, now)
+  local gk = k_record(gid)
+  local f = redis.call('HMGET', gk, 'no', 'q')
+  local number = redis.call('HINCRBY', gk, 'tn', 1)
+  redis.call('HSET', gk, 't' .. place, S(number) .. ';;;;0')
+  redis.call('ZADD', OPEN, S(now + HANDOVER), '#' .. place .. ':' .. gid)
+  return {gid, f[1], place, number, f[2]}
+end
+
 -- start_tickets makes a group's tickets when its time has come: on creation, or when a delay is over.
 local function start_tickets(gid, now)
   local gk = k_record(gid)
