@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"github.com/gatherq/gatherq/internal/conn"
@@ -21,7 +22,9 @@ func (s *Store) Open(ctx context.Context, shard int, cursor string) (entries []s
 	next = r.Str()
 	for list := r.List(); list.More(); {
 		entries = append(entries, list.Str())
-		_ = list.Str() // the score
+		if list.next(); list.Err != nil { // the score, a number to the embedded Redis
+			return nil, "", list.Err
+		}
 	}
 	return entries, next, r.Err
 }
@@ -41,13 +44,13 @@ func (s *Store) Sent(ctx context.Context, shard int, entries []string) (Sent, er
 	}
 	r := s.run(ctx, sentScript, s.keys.Prefix(shard), args...)
 	var out Sent
-	for holders := r.List(); holders.More(); {
+	holders, groups, waiting := r.List(), r.List(), r.List()
+	for holders.More() {
 		out.Holders = append(out.Holders, holders.Str())
 	}
-	for groups := r.List(); groups.More(); {
+	for groups.More() {
 		out.Groups = append(out.Groups, groups.Str())
 	}
-	waiting := r.List()
 	for waiting.More() {
 		kind, id, place, number := waiting.Str(), waiting.Str(), waiting.Int(), waiting.Int()
 		h := HandOver{Queue: waiting.Str(), Message: waiting.Str()}
@@ -58,7 +61,7 @@ func (s *Store) Sent(ctx context.Context, shard int, entries []string) (Sent, er
 		}
 		out.Waiting = append(out.Waiting, h)
 	}
-	return out, waiting.Err
+	return out, errors.Join(holders.Err, groups.Err, waiting.Err)
 }
 
 // waitingArgs are what scripts take of what waits for messages.
