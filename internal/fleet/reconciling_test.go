@@ -180,9 +180,9 @@ func (m *machine) enqueue(ref record.Ref) record.HandOver {
 	return h
 }
 
-func (m *machine) take(t *rapid.T) (message string, ref record.Ref) {
+func (m *machine) take(t *rapid.T) (message string, ref record.Ref, ok bool) {
 	if len(m.there) == 0 {
-		t.Skip("nothing in the queue")
+		return "", ref, false
 	}
 	var ids []string
 	for i := 1; i <= m.next; i++ {
@@ -191,8 +191,7 @@ func (m *machine) take(t *rapid.T) (message string, ref record.Ref) {
 		}
 	}
 	message = rapid.SampledFrom(ids).Draw(t, "message")
-	ref = m.there[message]
-	return message, ref
+	return message, m.there[message], true
 }
 
 // The scripts that redeliver compare and set: in any order of claims, hand-backs, losses and of reconcilers that act late, a delivery is claimed
@@ -219,11 +218,15 @@ func TestDecision07_WhatReconcilersDoIsComparedAndSet(t *testing.T) {
 		see := func() {
 			sent, err := l.records.Sent(ctx, shard, []string{id})
 			must(err)
-			for _, h := range sent.Waiting {
-				if m.there[h.Message].Number == 0 {
-					m.looks = append(m.looks, h)
-				}
+			m.looks = append(m.looks, sent.Waiting...)
+		}
+		// gone draws one of what was seen, whose message is gone by now: it may have been claimed since.
+		gone := func(t *rapid.T) (h record.HandOver, ok bool) {
+			if len(m.looks) == 0 {
+				return h, false
 			}
+			h = rapid.SampledFrom(m.looks).Draw(t, "seen") // also by one that was paused, also twice
+			return h, m.there[h.Message].Number == 0
 		}
 		again := func(h record.HandOver) {
 			before := l.look(id)
@@ -232,6 +235,11 @@ func TestDecision07_WhatReconcilersDoIsComparedAndSet(t *testing.T) {
 			if len(hs) > 0 && (m.holder != nil || before.State != record.Pending || hs[0].Delivery.Refs[0].Number != before.Number+1) {
 				t.Fatalf("taken from %+v: %+v", before, hs)
 			}
+			for _, ref := range m.there {
+				if len(hs) > 0 && ref.Number == before.Number {
+					t.Fatalf("delivered again though a delivery is there: %+v", before)
+				}
+			}
 			for _, h := range hs {
 				m.flights = append(m.flights, m.enqueue(h.Delivery.Refs[0]))
 			}
@@ -239,7 +247,7 @@ func TestDecision07_WhatReconcilersDoIsComparedAndSet(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"mark": func(t *rapid.T) {
 				if len(m.flights) == 0 {
-					t.Skip("nothing to mark")
+					return
 				}
 				i := rapid.IntRange(0, len(m.flights)-1).Draw(t, "which")
 				must(l.records.Mark(ctx, m.flights[i]))
@@ -247,9 +255,12 @@ func TestDecision07_WhatReconcilersDoIsComparedAndSet(t *testing.T) {
 			},
 			"claim": func(t *rapid.T) {
 				if m.holder != nil {
-					t.Skip("held")
+					return
 				}
-				message, ref := m.take(t)
+				message, ref, ok := m.take(t)
+				if !ok {
+					return
+				}
 				cl, err := l.records.Claim(ctx, "w", message, ref)
 				must(err)
 				delete(m.there, message)
@@ -261,22 +272,27 @@ func TestDecision07_WhatReconcilersDoIsComparedAndSet(t *testing.T) {
 				}
 			},
 			"hand back": func(t *rapid.T) {
-				message, ref := m.take(t)
+				message, ref, ok := m.take(t)
+				if !ok {
+					return
+				}
 				h := m.enqueue(ref)
 				must(l.conn.All(ctx, l.records.HandBackCalls(h)...))
 				delete(m.there, message) // acknowledged
 			},
-			"lose": func(t *rapid.T) { message, _ := m.take(t); delete(m.there, message) },
+			"lose": func(t *rapid.T) {
+				message, _, _ := m.take(t)
+				delete(m.there, message)
+			},
 			"look": func(*rapid.T) { see() },
 			"act": func(t *rapid.T) {
-				if len(m.looks) == 0 {
-					t.Skip("nothing seen")
+				if h, ok := gone(t); ok {
+					again(h)
 				}
-				again(rapid.SampledFrom(m.looks).Draw(t, "seen")) // also one that was paused, also twice
 			},
 			"give back": func(t *rapid.T) {
 				if m.holder == nil {
-					t.Skip("not held")
+					return
 				}
 				s, err := l.records.GiveBack(ctx, "w", *m.holder, 0, false)
 				must(err)
@@ -288,7 +304,7 @@ func TestDecision07_WhatReconcilersDoIsComparedAndSet(t *testing.T) {
 			},
 			"settle": func(t *rapid.T) {
 				if m.holder == nil || !rapid.Bool().Draw(t, "now") {
-					t.Skip("not held")
+					return
 				}
 				s, err := l.records.Settle(ctx, "w", *m.holder, record.Outcome{State: record.Succeeded, Value: []byte("1"), Attempt: 1})
 				must(err)
@@ -298,10 +314,11 @@ func TestDecision07_WhatReconcilersDoIsComparedAndSet(t *testing.T) {
 				m.holder, m.ended = nil, record.Succeeded
 			},
 			"archive": func(t *rapid.T) {
-				if len(m.looks) == 0 || !rapid.Bool().Draw(t, "now") {
-					t.Skip("nothing seen")
+				h, ok := gone(t)
+				if !ok || rapid.IntRange(0, 3).Draw(t, "rarely") > 0 {
+					return
 				}
-				n, _, _, err := l.records.Archived(ctx, shard, []record.HandOver{rapid.SampledFrom(m.looks).Draw(t, "seen")}, &record.Failure{Kind: "cancelled"})
+				n, _, _, err := l.records.Archived(ctx, shard, []record.HandOver{h}, &record.Failure{Kind: "cancelled"})
 				must(err)
 				if n > 0 && (m.holder != nil || m.ended != "") {
 					t.Fatalf("ended what was not waiting")
@@ -323,7 +340,9 @@ func TestDecision07_WhatReconcilersDoIsComparedAndSet(t *testing.T) {
 		m.looks = nil
 		see()
 		for _, h := range m.looks {
-			again(h)
+			if m.there[h.Message].Number == 0 {
+				again(h)
+			}
 		}
 		if in := l.look(id); in.State == record.Pending {
 			for _, ref := range m.there {
