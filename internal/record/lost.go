@@ -31,7 +31,7 @@ func (s *Store) Open(ctx context.Context, shard int, cursor string) (entries []s
 
 // Sent is what open work waits for.
 type Sent struct {
-	Waiting []HandOver // what was enqueued and is in nobody's hands: one reference or ticket each, with its message
+	Waiting []HandOver // what was enqueued and is in nobody's hands: one task or ticket each, its message in place of its number
 	Holders []string   // the workers that hold the rest
 	Groups  []string   // but those that are being bound
 }
@@ -52,12 +52,12 @@ func (s *Store) Sent(ctx context.Context, shard int, entries []string) (Sent, er
 		out.Groups = append(out.Groups, groups.Str())
 	}
 	for waiting.More() {
-		kind, id, place, number := waiting.Str(), waiting.Str(), waiting.Int(), waiting.Int()
+		kind, id, place := waiting.Str(), waiting.Str(), waiting.Int()
 		h := HandOver{Queue: waiting.Str(), Message: waiting.Str()}
 		if kind == "ticket" {
-			h.Delivery.Ticket = &Ticket{Group: id, Place: int(place), Number: number}
+			h.Delivery.Ticket = &Ticket{Group: id, Place: int(place)}
 		} else {
-			h.Delivery.Refs = []Ref{{ID: id, Number: number}}
+			h.Delivery.Refs = []Ref{{ID: id}}
 		}
 		out.Waiting = append(out.Waiting, h)
 	}
@@ -68,10 +68,10 @@ func (s *Store) Sent(ctx context.Context, shard int, entries []string) (Sent, er
 func waitingArgs(args []any, hs []HandOver) []any {
 	for _, h := range hs {
 		if t := h.Delivery.Ticket; t != nil {
-			args = append(args, "ticket", t.Group, strconv.Itoa(t.Place), t.Number, h.Message)
+			args = append(args, "ticket", t.Group, strconv.Itoa(t.Place), h.Message)
 		}
 		for _, r := range h.Delivery.Refs {
-			args = append(args, "task", r.ID, "", r.Number, h.Message)
+			args = append(args, "task", r.ID, "", h.Message)
 		}
 	}
 	return args
