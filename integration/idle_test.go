@@ -147,7 +147,7 @@ func (r rest) regular(worker string, l line) bool {
 		l.is("evalsha", "}:completed") || l.is("evalsha", "}:aggregation_sets")):
 		return true
 	case l.is("evalsha", "}:pending") && len(l.keys()) == 4: // a dequeue
-		w.over = !l.at.Before(w.until)
+		w.over = !l.at.Before(w.until.Add(-2 * time.Millisecond)) // Redis counts a wait in whole milliseconds
 		r.waits[worker] = w
 		return w.over
 	case l.is("blpop", ""):

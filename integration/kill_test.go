@@ -114,8 +114,7 @@ func TestDecision01_WhatAKilledWorkerHeldEndsElsewhere(t *testing.T) {
 		const members, singles = 300, 20
 		rdb := s.Client(t)
 		victim := worker(t, s, "--concurrency", "20")
-		worker(t, s, "--concurrency", "20")
-		worker(t, s, "--concurrency", "20")
+		survivors := []*program{worker(t, s, "--concurrency", "20"), worker(t, s, "--concurrency", "20")}
 
 		var in strings.Builder
 		for i := range members {
@@ -148,6 +147,14 @@ func TestDecision01_WhatAKilledWorkerHeldEndsElsewhere(t *testing.T) {
 		}
 		if n := simKey(t, rdb, "n"); n < members+singles || n > deliveries {
 			t.Errorf("%d tasks in %d deliveries ran %d times", members+singles, deliveries, n)
+		}
+		var dead, taken float64
+		for _, w := range survivors {
+			dead += w.metric(t, `gatherq_repairs_total{kind="dead_worker"}`)
+			taken += w.metric(t, `gatherq_repairs_total{kind="dead_holding"}`)
+		}
+		if dead < 1 || taken < 1 {
+			t.Errorf("the survivors counted %v dead workers and %v things taken from them", dead, taken)
 		}
 		eventually(t, "the dead one is buried", func() bool {
 			for _, key := range allKeys(t, rdb) {
@@ -336,6 +343,9 @@ func TestDecision05_APoisonTaskEndsAlone(t *testing.T) {
 			}
 			if n := simKey(t, rdb, "poison"); n != 3 || deaths != 3 {
 				t.Errorf("the poison ran %d times in %d deaths, want 3", n, deaths)
+			}
+			if n := loop.metric(t, `gatherq_tasks_ended_total{state="crash_loop"}`); n != 1 {
+				t.Errorf("the last worker counted %v crash loops", n)
 			}
 			if warm && again <= 8 {
 				t.Errorf("%d members were delivered more than once: the poison was in no large range", again)

@@ -92,7 +92,7 @@ func TestTheLibraryIsLight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, heavy := range []string{"docker", "testcontainers", "spf13/cobra", "miniredis", "vbauerster/mpb", "pgregory.net/rapid", "gopher-lua"} {
+	for _, heavy := range []string{"docker", "testcontainers", "spf13/cobra", "miniredis", "vbauerster/mpb", "prometheus", "pgregory.net/rapid", "gopher-lua"} {
 		if strings.Contains(string(out), heavy) {
 			t.Errorf("pkg/jobs or pkg/await depends on %s", heavy)
 		}

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,6 +35,7 @@ type program struct {
 	stderr lockedBuffer
 	exited chan struct{}
 	took   time.Duration // until its exit
+	admin  string        // address of a worker
 }
 
 // lockedBuffer is written by a process and read by the test while it runs.
@@ -140,6 +143,7 @@ func worker(t *testing.T, s *redistest.Server, args ...string) *program {
 	}
 	admin := fmt.Sprintf("127.0.0.1:%d", port)
 	p := start(t, s, "worker", "", append([]string{"--allow-sim", "--admin", admin}, args...)...)
+	p.admin = admin
 	eventually(t, "a worker that is ready", func() bool {
 		select {
 		case <-p.exited:
@@ -154,6 +158,31 @@ func worker(t *testing.T, s *redistest.Server, args ...string) *program {
 		return resp.StatusCode == http.StatusOK
 	})
 	return p
+}
+
+// metric asks a worker for one of its metrics, named as it is written; not there is a failure.
+func (p *program) metric(t *testing.T, name string) float64 {
+	t.Helper()
+	resp, err := http.Get("http://" + p.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			return v
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
 }
 
 // resultLine is a result line of the command line.

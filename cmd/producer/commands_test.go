@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatherq/gatherq/internal/keys"
 )
 
 const awkward = `{"b":1,"a":[9007199254740993,[],1.0]}`
@@ -296,12 +298,15 @@ func TestExpired(t *testing.T) {
 func TestStatusAndCancel(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	id := strings.TrimSpace(f.want(0, f.run("create", "sim", simLong, "--queue", "low", "--retries", "3")).stdout)
+	id := strings.TrimSpace(f.want(0, f.run("create", "sim", simLong, "--queue", "low", "--retries", "3", "--max-crashes", "4")).stdout)
 	r := f.want(0, f.run("status", id))
 	for _, want := range []string{"pending", "sim", "low", "no worker serves queue low", "queued"} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("status lacks %q:\n%s", want, r.stdout)
 		}
+	}
+	if op := f.rdb.HGet(t.Context(), keys.New("gatherq", 1).Record(id), "op").Val(); !strings.Contains(op, `"mc":4`) {
+		t.Errorf("--max-crashes 4 is not in the options of the record: %s", op)
 	}
 	f.want(4, f.run("status", "nobody"))
 	f.want(4, f.run("cancel", "nobody", id))

@@ -60,6 +60,8 @@ func TestBadInput(t *testing.T) {
 		{"namespace", "", []string{"create", "echo", "1", "--namespace", "a:b"}, "amespace"},
 		{"retries", "", []string{"create", "echo", "1", "--retries", "-1"}, "retries"},
 		{"too many retries", "", []string{"create", "echo", "1", "--retries", "1001"}, "1000"},
+		{"few crashes", "", []string{"create", "echo", "1", "--max-crashes", "2"}, "at least 3"},
+		{"many crashes", "", []string{"gather", "echo", "--max-crashes", "1001"}, "at most 1000"},
 		{"retries that are no number", "", []string{"create", "echo", "1", "--retries", "two"}, "retries"},
 		{"backoff", "", []string{"create", "echo", "1", "--backoff", "-1s"}, "backoff"},
 		{"short backoff", "", []string{"create", "echo", "1", "--backoff", "0s"}, "backoff"},

@@ -36,6 +36,7 @@ type taskFlags struct {
 	in         string
 	at         string
 	maxPending time.Duration
+	maxCrashes int
 	retention  time.Duration
 	maxArgs    int
 	maxResult  int
@@ -55,6 +56,7 @@ func (t *taskFlags) register(cmd *cobra.Command, what string) {
 	fs.StringVar(&t.in, "in", "", "start not before a `DURATION` from now has passed")
 	fs.StringVar(&t.at, "at", "", "start not before a `TIME` in RFC 3339, or a duration from now")
 	fs.DurationVar(&t.maxPending, "max-pending", 7*24*time.Hour, "longest wait for a start, from when it is due")
+	fs.IntVar(&t.maxCrashes, "max-crashes", 3, "how many workers may die with it before it ends as crash_loop, 3 to 1000; a death counts for 24h")
 	fs.DurationVar(&t.retention, "retention", time.Hour, "how long the result is kept from the end, 1s to 720h")
 	fs.IntVar(&t.maxArgs, "max-args", defaultMaxArgs, "limit of the arguments of one call in `bytes`, at most 1048576")
 	fs.IntVar(&t.maxResult, "max-result", defaultMaxArgs, "limit of one result in `bytes`, at most 1048576")
@@ -87,6 +89,7 @@ func (t *taskFlags) options(ctx context.Context, now func(context.Context) (time
 	add("timeout", func() jobs.CallOption { return jobs.Timeout(t.timeout) })
 	add("grace", func() jobs.CallOption { return jobs.Grace(t.grace) })
 	add("max-pending", func() jobs.CallOption { return jobs.MaxPending(t.maxPending) })
+	add("max-crashes", func() jobs.CallOption { return jobs.MaxCrashes(t.maxCrashes) })
 	add("retention", func() jobs.CallOption { return jobs.Retention(t.retention) })
 	add("id", func() jobs.CallOption { return jobs.ID(t.id) })
 

@@ -61,6 +61,7 @@ func TestOptionsAskForTheTimeOnce(t *testing.T) {
 		{"", 0, 0, ""},
 		{"--retries 0 --queue low --id x", 0, 3, ""},
 		{"--backoff 10m --timeout 1s --grace 0s --retention 1h --max-pending 1m", 0, 5, ""},
+		{"--max-crashes 5", 0, 1, ""},
 		{"--on-conflict return", 0, 0, ""},
 		{"--on-conflict rerun --in 1s", 0, 2, ""},
 		{"--on-conflict maybe", 0, 0, "--on-conflict"},

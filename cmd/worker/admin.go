@@ -30,10 +30,11 @@ type health struct {
 	draining <-chan struct{}
 }
 
-// workerState is what health needs of a *jobs.Worker.
+// workerState is what the admin server needs of a *jobs.Worker.
 type workerState interface {
 	Ready() <-chan struct{}
 	Stats() jobs.WorkerStats
+	Metrics() []jobs.Metric
 }
 
 // alive returns nil if the process should live on: Redis has answered within 10 s.
@@ -71,7 +72,7 @@ func (h *health) ready(ctx context.Context) error {
 	return h.alive(ctx)
 }
 
-// admin is the HTTP server of /healthz and /readyz. A nil admin is off.
+// admin is the HTTP server of /healthz, /readyz and /metrics. A nil admin is off.
 type admin struct {
 	server   *http.Server
 	listener net.Listener
@@ -92,6 +93,7 @@ func startAdmin(ctx context.Context, addr string, h *health, log *slog.Logger) (
 	mux := http.NewServeMux()
 	mux.Handle("GET /healthz", answer(h.alive))
 	mux.Handle("GET /readyz", answer(h.ready))
+	mux.Handle("GET /metrics", exposition(h.worker))
 	a := &admin{
 		listener: listener,
 		server: &http.Server{

@@ -41,6 +41,7 @@ type state struct {
 
 func (s *state) Ready() <-chan struct{}  { return s.ready }
 func (s *state) Stats() jobs.WorkerStats { return s.stats }
+func (s *state) Metrics() []jobs.Metric  { return nil }
 
 func TestHealth(t *testing.T) {
 	closed := make(chan struct{})
@@ -133,6 +134,7 @@ func TestAdmin(t *testing.T) {
 	check("GET", "/healthz", 200, "ok")
 	check("GET", "/readyz", 200, "ok")
 	check("POST", "/readyz", 405, "")
+	check("GET", "/metrics", 200, "")
 	check("GET", "/other", 404, "")
 	close(draining)
 	check("GET", "/readyz", 503, "draining")

@@ -56,7 +56,7 @@ Every flag that is not given is read from the environment: GATHERQ_ and its name
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return work(cmd, s) },
 	}
-	root.PersistentFlags().StringVar(&s.admin, "admin", defaultAdmin, "`ADDRESS` of /healthz and /readyz; \"\" or off for none")
+	root.PersistentFlags().StringVar(&s.admin, "admin", defaultAdmin, "`ADDRESS` of /healthz, /readyz and /metrics; \"\" or off for none")
 	f := root.Flags()
 	s.connection.Register(f)
 	s.logging.Register(f, "info")

@@ -58,10 +58,11 @@ type gate struct {
 	ctx  context.Context // ends when the server drains
 	stop context.CancelFunc
 
-	parked     atomic.Bool  // perhaps blocked on the bells
-	waitings   atomic.Int64 // names of its waitings used up, see heard
-	recognised atomic.Bool  // a dequeue, ever
-	failures   atomic.Int64 // dequeues in a row that failed
+	parked     atomic.Bool   // perhaps blocked on the bells
+	waitings   atomic.Int64  // names of its waitings used up, see heard
+	recognised atomic.Bool   // a dequeue, ever
+	failures   atomic.Int64  // dequeues in a row that failed
+	failed     atomic.Uint64 // all of them
 
 	// Of the processor:
 	asks    map[string]ask // the last dequeue of each queue
@@ -254,6 +255,7 @@ func (g *gate) dequeue(ctx context.Context, queue string, a ask) *redis.Cmd {
 		g.failures.Store(0)
 	case redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT"): // asynq asks again, with the text
 	default:
+		g.failed.Add(1)
 		g.empty, g.drained = 0, false
 		g.pause(firstPause + rand.N(min(firstPause<<min(g.failures.Add(1), 10), lastPause)))
 	}

@@ -122,6 +122,9 @@ func (c *Carrier) newServer(cfg ServeConfig) (*Server, error) {
 	return s, nil
 }
 
+// Failures returns how many dequeues failed since the start: each waited a moment and was asked again.
+func (s *Server) Failures() uint64 { return s.gate.failed.Load() }
+
 func (s *Server) start() error { return s.asynq.Start(asynq.HandlerFunc(s.process)) }
 
 // seat is the slot that was set aside for a message, until its handler has it.

@@ -47,6 +47,8 @@ type Conn struct {
 	departures departures
 
 	answered atomic.Int64 // monotonic time of the last answer, see LastAnswer; 0: never
+	retries  atomic.Uint64
+	reloads  atomic.Uint64
 	start    time.Time
 }
 
@@ -73,6 +75,15 @@ func (c *Conn) LastAnswer() (time.Time, bool) {
 
 // Answered notes an answer that came by another way, say a subscription.
 func (c *Conn) Answered() { c.answered.Store(int64(max(time.Since(c.start), 1))) }
+
+// Stats are counters since the start.
+type Stats struct {
+	Retries uint64 // sends that were repeated, since Redis did not answer or answered that it cannot now
+	Reloads uint64 // sends that were repeated with their scripts' text, which Redis did not have
+}
+
+// Stats returns the counters.
+func (c *Conn) Stats() Stats { return Stats{Retries: c.retries.Load(), Reloads: c.reloads.Load()} }
 
 // Do sends the calls in one pipeline and waits for all answers. A nil error means that every call was answered; what a call
 // itself got is in its Reply or Err (an error reply of Redis, not a failure to reach it). Otherwise the error is an *Error and
@@ -165,6 +176,7 @@ func (c *Conn) travel(ctx context.Context, t *trip) *Error {
 		case last == nil:
 			return nil
 		case noScript(last):
+			c.reloads.Add(1)
 			p.whole = true
 			continue
 		case errors.Is(last, errApart):
@@ -175,6 +187,7 @@ func (c *Conn) travel(ctx context.Context, t *trip) *Error {
 		case time.Since(begin) > limit:
 			return &Error{Doubt: t.doubt, Err: last}
 		}
+		c.retries.Add(1)
 		pause := time.NewTimer(rand.N(min(10*time.Millisecond<<min(try, 7), time.Second)) + time.Millisecond)
 		select {
 		case <-pause.C:

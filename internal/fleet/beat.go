@@ -53,10 +53,11 @@ type BeatConfig struct {
 	// it stays theirs. It is called until it returns nil.
 	Revive func(ctx context.Context, beat int64) error
 	// Return gives back all that the worker still holds at its end.
-	Return func(ctx context.Context, beat int64) error
-	Clock  *Clock
-	Calm   bool // nobody else is there to hear it: it only has to keep its own key
-	Log    *slog.Logger
+	Return  func(ctx context.Context, beat int64) error
+	Clock   *Clock
+	Calm    bool     // nobody else is there to hear it: it only has to keep its own key
+	Repairs *Repairs // may be nil
+	Log     *slog.Logger
 }
 
 // Reading is what the answer to a beat says of the others.
@@ -163,6 +164,7 @@ func (b *Beat) Once(ctx context.Context) (soon bool, err error) {
 			return true, fmt.Errorf("beat: revive: %w", err)
 		}
 		b.dealt, b.owed = b.owed, 0
+		b.cfg.Repairs.Repaired(RepairUndone, 1)
 	}
 	return !b.cfg.Calm && b.cfg.Read(r), nil
 }

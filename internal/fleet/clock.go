@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatherq/gatherq/internal/conn"
@@ -15,8 +16,9 @@ import (
 
 // Clock is Redis' clock as far as it is known here. It is safe for concurrent use.
 type Clock struct {
+	ahead atomic.Int64 // ns that Redis is before us
+
 	mu    sync.Mutex
-	ahead time.Duration // of Redis before us
 	doubt time.Duration // half a round trip of the reading that ahead comes from
 	read  time.Time     // when that was
 }
@@ -25,11 +27,10 @@ type Clock struct {
 const clockAge = time.Minute
 
 // Now returns the time by Redis' clock, this process' own time where Redis was never asked.
-func (c *Clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return time.Now().Add(c.ahead)
-}
+func (c *Clock) Now() time.Time { return c.At(time.Now()) }
+
+// At returns what Redis' clock showed when ours showed local.
+func (c *Clock) At(local time.Time) time.Time { return local.Add(time.Duration(c.ahead.Load())) }
 
 // Until returns how long it is to a time of Redis' clock.
 func (c *Clock) Until(t time.Time) time.Duration { return t.Sub(c.Now()) }
@@ -64,7 +65,8 @@ func (c *Clock) learn(sent, now, there time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.read.IsZero() || half <= c.doubt || now.Sub(c.read) > clockAge {
-		c.ahead, c.doubt, c.read = there.Sub(sent.Add(half)), half, now
+		c.doubt, c.read = half, now
+		c.ahead.Store(int64(there.Sub(sent.Add(half))))
 	}
 }
 

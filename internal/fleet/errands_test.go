@@ -193,15 +193,15 @@ func TestStraysAreLookedForWhereTheBeatSeesThem(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				looks := map[string]int{}
+				looks, repairs := map[string]int{}, &Repairs{}
 				s := NewStrays(StraysConfig{
-					Queues: []string{"a", "b"}, Log: slog.New(slog.DiscardHandler), Errands: func() Errands { return tt.errands },
+					Queues: []string{"a", "b"}, Repairs: repairs, Log: slog.New(slog.DiscardHandler), Errands: func() Errands { return tt.errands },
 					Look: func(_ context.Context, queue string, age time.Duration) (int, int, error) {
 						looks[queue]++
 						if age != strayAge {
 							t.Errorf("age %v", age)
 						}
-						return 0, 0, nil
+						return 2, 1, nil
 					},
 				})
 				ctx, stop := context.WithCancel(t.Context())
@@ -215,6 +215,9 @@ func TestStraysAreLookedForWhereTheBeatSeesThem(t *testing.T) {
 					if wanted := slices.Contains(tt.want, q); wanted != (looks[q] >= 8) {
 						t.Errorf("%d looks into %s, wanted: %v", looks[q], q, wanted)
 					}
+				}
+				if n := repairs.Counts(); n[RepairPutBack] != uint64(2*total) || n[RepairRemoved] != uint64(total) {
+					t.Errorf("%d looks counted as %v", total, n)
 				}
 				if total > tt.most {
 					t.Errorf("%d looks in a minute", total)

@@ -91,6 +91,7 @@ func (h *Holdings) look(ctx context.Context, shard int) error {
 		if err != nil {
 			return err
 		}
+		h.cfg.Reaper.cfg.Repairs.Repaired(RepairHolding, got.Again)
 		h.cfg.Log.Warn("the records named this worker as holder of what it does not know; it is given back", "worker", h.cfg.ID, "given_back", got.Again)
 		lost = lost[n:]
 	}

@@ -10,11 +10,12 @@ import (
 // OutboxConfig is what an Outbox works with. All fields are needed.
 type OutboxConfig struct {
 	Shards int
-	// Deliver tells what waits in a shard's outbox; Late only what is at least so old.
+	// Deliver tells what waits in a shard's outbox; Late only what is at least so old, and says how much that was.
 	Deliver func(ctx context.Context, shard int) error
-	Late    func(ctx context.Context, shard int, age time.Duration) error
+	Late    func(ctx context.Context, shard int, age time.Duration) (told int, err error)
 	Errands func() Errands // what the last beat said
 	Calm    bool           // as in PromoterConfig
+	Repairs *Repairs       // may be nil
 	Log     *slog.Logger
 }
 
@@ -66,7 +67,9 @@ func (o *Outbox) Run(ctx context.Context) {
 		if !e.Leads || shard < len(e.Shards) && !e.Shards[shard].Outbox {
 			continue
 		}
-		if err := o.cfg.Late(ctx, shard, outboxLate); err != nil && ctx.Err() == nil {
+		told, err := o.cfg.Late(ctx, shard, outboxLate)
+		o.cfg.Repairs.Repaired(RepairOutbox, told)
+		if err != nil && ctx.Err() == nil {
 			o.cfg.Log.Warn("could not look for late entries of an outbox", "shard", shard, "err", err)
 		}
 	}

@@ -67,15 +67,15 @@ func TestOutboxLooksForWhatIsLate(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				looks := make([]int, 4)
+				looks, repairs := make([]int, 4), &Repairs{}
 				o := NewOutbox(OutboxConfig{
-					Shards: 4, Log: slog.New(slog.DiscardHandler), Errands: func() Errands { return tt.errands },
-					Late: func(_ context.Context, shard int, age time.Duration) error {
+					Shards: 4, Log: slog.New(slog.DiscardHandler), Repairs: repairs, Errands: func() Errands { return tt.errands },
+					Late: func(_ context.Context, shard int, age time.Duration) (int, error) {
 						looks[shard]++
 						if age != outboxLate {
 							t.Errorf("age %s", age)
 						}
-						return nil
+						return shard, nil
 					},
 				})
 				ctx, stop := context.WithCancel(t.Context())
@@ -85,6 +85,9 @@ func TestOutboxLooksForWhatIsLate(t *testing.T) {
 				synctest.Wait()
 				if !slices.Equal(looks, tt.want) {
 					t.Errorf("looks into the shards in 40 s: %v, want %v", looks, tt.want)
+				}
+				if got, want := repairs.Counts()[RepairOutbox], uint64(looks[1]+2*looks[2]+3*looks[3]); got != want {
+					t.Errorf("%d late entries counted, want %d", got, want)
 				}
 			})
 		})

@@ -27,8 +27,9 @@ type PromoterConfig struct {
 	Sweep    func(ctx context.Context, group string) error
 	Outbox   *Outbox
 	Clock    *Clock
-	Seen     bool // the beats see the shards: nobody has to look without a reason
-	Calm     bool // nothing can be missed: what looks for it may be slow (conn.Conn.Private)
+	Seen     bool     // the beats see the shards: nobody has to look without a reason
+	Calm     bool     // nothing can be missed: what looks for it may be slow (conn.Conn.Private)
+	Repairs  *Repairs // may be nil
 	Log      *slog.Logger
 }
 
@@ -172,6 +173,7 @@ func (p *Promoter) look(ctx context.Context, shard int, busy *sync.WaitGroup) {
 			p.cfg.Log.Warn("could not look for what is due", "shard", shard, "err", err)
 			return
 		}
+		p.cfg.Repairs.Repaired(RepairHandOver, d.Late)
 		if d.Outbox {
 			p.cfg.Outbox.Kick(shard)
 		}
@@ -196,11 +198,13 @@ func (p *Promoter) look(ctx context.Context, shard int, busy *sync.WaitGroup) {
 }
 
 func (p *Promoter) help(ctx context.Context, g record.GroupDue) {
-	act, what := p.cfg.Bind, "bind"
+	act, what, kind := p.cfg.Bind, "bind", RepairBind
 	if g.Act == record.Sweep {
-		act, what = p.cfg.Sweep, "sweep"
+		act, what, kind = p.cfg.Sweep, "sweep", RepairSweep
 	}
 	if err := act(ctx, g.ID); err != nil {
 		p.cfg.Log.Warn("could not help a group; it is tried again", "op", what, "group", g.ID, "err", err)
+		return
 	}
+	p.cfg.Repairs.Repaired(kind, 1)
 }

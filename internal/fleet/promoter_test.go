@@ -255,12 +255,13 @@ func TestGroupsAreHelped(t *testing.T) {
 			}
 		}
 		first := true
-		delivered := 0
+		delivered, repairs := 0, &Repairs{}
 		p := NewPromoter(PromoterConfig{
-			Shards: 1, Clock: &Clock{}, Log: slog.New(slog.DiscardHandler),
+			Shards: 1, Clock: &Clock{}, Repairs: repairs, Log: slog.New(slog.DiscardHandler),
 			Due: func(context.Context, int, int) (record.Due, error) {
 				d := record.Due{Next: -1}
 				if first {
+					d.Late = 3
 					d.Outbox, d.Groups = true, []record.GroupDue{{ID: "a", Act: record.Bind}, {ID: "b", Act: record.Sweep}}
 				}
 				first = false
@@ -278,6 +279,9 @@ func TestGroupsAreHelped(t *testing.T) {
 		slices.Sort(helped)
 		if !slices.Equal(helped, []string{"bind a", "sweep b"}) || delivered != 1 {
 			t.Errorf("helped %v, outbox %d times", helped, delivered)
+		}
+		if n := repairs.Counts(); n[RepairHandOver] != 3 || n[RepairBind] != 1 || n[RepairSweep] != 1 {
+			t.Errorf("counted %v", n)
 		}
 	})
 }

@@ -32,6 +32,7 @@ type ReaperConfig struct {
 	Reap     func(ctx context.Context, shard int, d group.Death, limit int, items ...string) (group.Reaped, error)
 	HandOver func(ctx context.Context, hs []record.HandOver) error
 	Outbox   *Outbox
+	Repairs  *Repairs // may be nil
 	Log      *slog.Logger
 }
 
@@ -129,6 +130,7 @@ func (r *Reaper) examine(ctx context.Context, q quiet) error {
 		if first {
 			first = false
 			r.count.dead.Add(1)
+			r.cfg.Repairs.Repaired(RepairDead, 1)
 			r.cfg.Log.Warn("a worker is dead; what it held is delivered again", "worker", q.ID, "silent", q.silent.Round(time.Millisecond), "draining", word.draining)
 		}
 		got, err := r.part(ctx, shard, d)
@@ -138,6 +140,7 @@ func (r *Reaper) examine(ctx context.Context, q quiet) error {
 		if got.Revived {
 			return nil
 		}
+		r.cfg.Repairs.Repaired(RepairTaken, got.Again)
 		total.Again += got.Again
 		total.CrashLoops += got.CrashLoops
 		if got.Left == 0 {

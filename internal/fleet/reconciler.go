@@ -33,32 +33,21 @@ const (
 	reconcileNamed = 20  // IDs in a line of the log
 )
 
-// Kinds of repairs that ReconcilerConfig.Repaired hears of.
-const (
-	RepairVanished = "delivery_vanished" // a delivery that asynq does not have any more: delivered again
-	RepairAstray   = "delivery_astray"   // a delivery that another asynq server took or failed on: delivered again
-	RepairArchived = "delivery_archived" // a delivery archived by hand: cancelled
-	RepairTicket   = "ticket_missing"    // a group with unclaimed members and no ticket: got one
-	RepairLink     = "link_missing"      // a member from elsewhere that nothing tied to its group: linked
-	RepairUntold   = "end_untold"        // a member from elsewhere that had ended, and its group had not heard: told
-	RepairUnlisted = "holder_unlisted"   // a worker that holds something and that the list did not name: put back, for the reaper
-)
-
 // reasonArchived is why a task or group is cancelled whose delivery was archived by hand.
 const reasonArchived = "archived in asynq"
 
-// ReconcilerConfig is what a Reconciler works with. All fields but Repaired are needed.
+// ReconcilerConfig is what a Reconciler works with. All fields but Repairs are needed.
 type ReconcilerConfig struct {
-	Conn     *conn.Conn
-	Keys     keys.Space
-	Records  *record.Store
-	Groups   *group.Store
-	Carrier  *carrier.Carrier
-	Outbox   *Outbox
-	Errands  func() Errands // what the last beat said
-	Repaired func(kind string, n int)
-	Calm     bool // as in PromoterConfig
-	Log      *slog.Logger
+	Conn    *conn.Conn
+	Keys    keys.Space
+	Records *record.Store
+	Groups  *group.Store
+	Carrier *carrier.Carrier
+	Outbox  *Outbox
+	Errands func() Errands // what the last beat said
+	Repairs *Repairs       // may be nil
+	Calm    bool           // as in PromoterConfig
+	Log     *slog.Logger
 }
 
 // Reconciler compares the open work with what is there to finish it, and mends what is missing: deliveries that asynq lost, groups without
@@ -72,9 +61,6 @@ type Reconciler struct {
 
 // NewReconciler returns a reconciler that Run starts.
 func NewReconciler(cfg ReconcilerConfig) *Reconciler {
-	if cfg.Repaired == nil {
-		cfg.Repaired = func(string, int) {}
-	}
 	return &Reconciler{cfg: cfg}
 }
 
@@ -232,7 +218,7 @@ func (p *pass) deliveries(ctx context.Context, shard int, queue string, waiting 
 }
 
 // again hands over what waits for messages that will not come, under its next number.
-func (p *pass) again(ctx context.Context, shard int, queue string, waiting []record.HandOver, kind, why string) error {
+func (p *pass) again(ctx context.Context, shard int, queue string, waiting []record.HandOver, kind Repair, why string) error {
 	for batch := range slices.Chunk(waiting, reconcileBatch) {
 		hs, err := p.cfg.Records.Again(ctx, shard, batch)
 		if err != nil {
@@ -241,7 +227,7 @@ func (p *pass) again(ctx context.Context, shard int, queue string, waiting []rec
 		if len(hs) == 0 {
 			continue // claimed meanwhile, or handed back
 		}
-		p.cfg.Repaired(kind, len(hs))
+		p.cfg.Repairs.Repaired(kind, len(hs))
 		p.cfg.Log.Warn("deliveries were lost; they are made again", "why", why, "queue", queue, "count", len(hs), "ids", named(hs))
 		p.handOver(ctx, hs)
 	}
@@ -267,7 +253,7 @@ func (p *pass) archived(ctx context.Context, shard int, queue string, waiting []
 			p.cfg.Outbox.Kick(shard)
 		}
 		if n > 0 {
-			p.cfg.Repaired(RepairArchived, n)
+			p.cfg.Repairs.Repaired(RepairArchived, n)
 			p.cfg.Log.Info("deliveries were archived by hand; what they carried is cancelled", "queue", queue, "count", n, "groups", len(groups), "ids", named(batch))
 		}
 		for _, gid := range groups {
@@ -290,7 +276,7 @@ func (p *pass) groups(ctx context.Context, shard int, gids []string) error {
 			return err
 		}
 		if len(hs) > 0 {
-			p.cfg.Repaired(RepairTicket, len(hs))
+			p.cfg.Repairs.Repaired(RepairTicket, len(hs))
 			p.cfg.Log.Warn("groups had unclaimed members and no ticket; they got one", "count", len(hs), "ids", named(hs))
 			p.handOver(ctx, hs)
 		}
@@ -311,11 +297,11 @@ func (p *pass) groups(ctx context.Context, shard int, gids []string) error {
 				p.holders[h] = struct{}{}
 			}
 			if n := len(got.Linked); n > 0 {
-				p.cfg.Repaired(RepairLink, n)
+				p.cfg.Repairs.Repaired(RepairLink, n)
 				p.cfg.Log.Warn("members from elsewhere had lost the link to their group; they are linked again", "group", gid, "count", n, "indexes", some(got.Linked))
 			}
 			if n := len(got.Ended); n > 0 {
-				p.cfg.Repaired(RepairUntold, n)
+				p.cfg.Repairs.Repaired(RepairUntold, n)
 				p.cfg.Log.Warn("members from elsewhere had ended and their group had not heard; it has now", "group", gid, "count", n, "indexes", some(got.Ended))
 			}
 			if got.Outbox {
@@ -363,7 +349,7 @@ func (p *pass) relist(ctx context.Context) error {
 			return err
 		}
 		if back, _ := put.Reply.([]any); len(back) > 0 {
-			p.cfg.Repaired(RepairUnlisted, 1)
+			p.cfg.Repairs.Repaired(RepairUnlisted, 1)
 			p.cfg.Log.Warn("a worker holds tasks and was on no list; it is put back, and judged as all others", "worker", worker)
 		}
 	}

@@ -56,9 +56,10 @@ func benchPass(b *testing.B, tasks, each int) {
 		ok(err)
 		ok(cr.HandOver(ctx, records, hs))
 	}
+	var repairs Repairs
 	r := NewReconciler(ReconcilerConfig{
 		Conn: c, Keys: k, Records: records, Groups: group.NewStore(records), Carrier: cr, Outbox: NewOutbox(OutboxConfig{}),
-		Log: slog.New(slog.DiscardHandler), Repaired: func(kind string, n int) { b.Errorf("%s: %d", kind, n) },
+		Repairs: &repairs, Log: slog.New(slog.DiscardHandler),
 	})
 	ok(rdb.ConfigSet(ctx, "slowlog-log-slower-than", "0").Err())
 	ok(rdb.ConfigSet(ctx, "slowlog-max-len", "100000").Err())
@@ -69,6 +70,9 @@ func benchPass(b *testing.B, tasks, each int) {
 		ok(r.Pass(ctx))
 	}
 	used := cpu(b, rdb) - before
+	if n := repairs.Counts()[RepairVanished]; n > 0 {
+		b.Errorf("%d deliveries were lost", n)
+	}
 	slow, err := rdb.SlowLogGet(ctx, 100000).Result()
 	ok(err)
 	var most time.Duration

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"sync"
 	"testing"
 	"time"
 
@@ -32,8 +31,7 @@ type loss struct {
 	asynq   *asynq.Inspector
 	looks   *Reconciler
 
-	mu       sync.Mutex
-	repaired map[string]int
+	repairs Repairs
 }
 
 func newLoss(t *testing.T, rdb *redis.Client) *loss {
@@ -42,7 +40,7 @@ func newLoss(t *testing.T, rdb *redis.Client) *loss {
 	records := record.NewStore(c, k)
 	l := &loss{
 		T: t, rdb: rdb, conn: c, keys: k, records: records, groups: group.NewStore(records), carrier: carrier.New(c, k, nobody),
-		asynq: asynq.NewInspectorFromRedisClient(rdb), repaired: map[string]int{},
+		asynq: asynq.NewInspectorFromRedisClient(rdb),
 	}
 	l.looks = l.reconciler(c)
 	return l
@@ -56,12 +54,7 @@ func (l *loss) reconciler(c *conn.Conn) *Reconciler {
 	l.Cleanup(outbox.Close)
 	return NewReconciler(ReconcilerConfig{
 		Conn: c, Keys: l.keys, Records: records, Groups: groups, Carrier: carrier.New(c, l.keys, nobody), Outbox: outbox,
-		Log: slog.New(slog.DiscardHandler),
-		Repaired: func(kind string, n int) {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.repaired[kind] += n
-		},
+		Repairs: &l.repairs, Log: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -73,13 +66,13 @@ func (l *loss) ok(err error) {
 }
 
 // pass lets the reconciler look once, and wants these repairs since the test's beginning.
-func (l *loss) pass(want map[string]int) {
+func (l *loss) pass(want map[Repair]uint64) {
 	l.Helper()
 	l.ok(l.looks.Pass(l.Context()))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !maps.Equal(l.repaired, want) {
-		l.Errorf("repaired %v, want %v", l.repaired, want)
+	got := l.repairs.Counts()
+	maps.DeleteFunc(got, func(_ Repair, n uint64) bool { return n == 0 })
+	if !maps.Equal(got, want) {
+		l.Errorf("repaired %v, want %v", got, want)
 	}
 }
 
@@ -178,13 +171,13 @@ func TestDecision23_AVanishedDeliveryIsMadeAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onLoss(t, func(l *loss) {
 				m := l.create("a", "b")
-				l.pass(map[string]int{})
+				l.pass(map[Repair]uint64{})
 				lose(l, m)
 				kind := RepairVanished
 				if name == "out of the list" {
 					kind = RepairAstray
 				}
-				l.pass(map[string]int{kind: 2})
+				l.pass(map[Repair]uint64{kind: 2})
 				if name == "without its list" {
 					l.rdb.LRem(l.Context(), "asynq:{ns:q}:pending", 1, m) // Inspector stumbles over it
 				}
@@ -192,7 +185,7 @@ func TestDecision23_AVanishedDeliveryIsMadeAgain(t *testing.T) {
 				if n := l.rdb.Exists(l.Context(), "asynq:{ns:q}:t:"+m).Val(); n != 0 {
 					l.Error("the lost message left something")
 				}
-				l.pass(map[string]int{kind: 2}) // and now nothing is lost
+				l.pass(map[Repair]uint64{kind: 2}) // and now nothing is lost
 			})
 		})
 	}
@@ -219,7 +212,7 @@ func TestDecision23_WhatIsNotLostStaysAsItIs(t *testing.T) {
 		l.gather("g", member(), member())
 		l.ok(l.asynq.PauseQueue("ns:q"))
 		for range 2 {
-			l.pass(map[string]int{})
+			l.pass(map[Repair]uint64{})
 		}
 		for _, id := range []string{"pending", "claimed", "back", "unmarked"} {
 			if in := l.look(id); in.Number != 1 {
@@ -236,7 +229,7 @@ func TestDecision23_ADeliveryArchivedByHandIsCancelled(t *testing.T) {
 	onLoss(t, func(l *loss) {
 		m := l.create("a", "b")
 		l.ok(l.asynq.ArchiveTask("ns:q", m))
-		l.pass(map[string]int{RepairArchived: 2})
+		l.pass(map[Repair]uint64{RepairArchived: 2})
 		for _, id := range []string{"a", "b"} {
 			in := l.look(id)
 			if in.State != record.Cancelled || in.Failure == nil || in.Failure.Kind != "cancelled" || in.Failure.Message != "archived in asynq" || in.Attempt != 1 {
@@ -248,7 +241,7 @@ func TestDecision23_ADeliveryArchivedByHandIsCancelled(t *testing.T) {
 		if cl, err := l.records.Claim(l.Context(), "w", "n", record.Ref{ID: "a", Number: 1}); err != nil || cl[0].Status != record.Ended {
 			l.Errorf("%+v %v", cl, err)
 		}
-		l.pass(map[string]int{RepairArchived: 2})
+		l.pass(map[Repair]uint64{RepairArchived: 2})
 	})
 }
 
@@ -257,7 +250,7 @@ func TestDecision23_ATicketArchivedByHandCancelsItsGroup(t *testing.T) {
 		l.gather("g", member(), member(), member())
 		_, err := l.asynq.ArchiveAllPendingTasks("ns:q")
 		l.ok(err)
-		l.pass(map[string]int{RepairArchived: 1})
+		l.pass(map[Repair]uint64{RepairArchived: 1})
 		in := l.look("g")
 		if in.State != record.Cancelled || in.Counts[record.Cancelled] != 3 {
 			l.Errorf("%+v", in)
@@ -275,7 +268,7 @@ func TestDecision23_AForeignServerEatsADelivery(t *testing.T) {
 		l.ok(srv.Start(asynq.NewServeMux()))
 		poll(l.T, "eaten", func() bool { return l.rdb.ZCard(l.Context(), "asynq:{ns:q}:retry").Val() == 1 })
 		srv.Shutdown()
-		l.pass(map[string]int{RepairAstray: 2})
+		l.pass(map[Repair]uint64{RepairAstray: 2})
 		l.wantAgain("a", "b")
 		if n := l.rdb.ZCard(l.Context(), "asynq:{ns:q}:retry").Val(); n != 0 {
 			l.Error("the old delivery comes again")
@@ -293,12 +286,12 @@ func TestDecision23_AForeignServerTakesADelivery(t *testing.T) {
 		})
 		l.ok(srv.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { <-goOn; return nil })))
 		poll(l.T, "taken", func() bool { return l.rdb.LLen(l.Context(), "asynq:{ns:q}:active").Val() == 1 })
-		l.pass(map[string]int{})                // it may be ours, about to claim
-		l.pass(map[string]int{RepairAstray: 1}) // that is too long
+		l.pass(map[Repair]uint64{})                // it may be ours, about to claim
+		l.pass(map[Repair]uint64{RepairAstray: 1}) // that is too long
 		l.wantAgain("a")
 		m := l.create("b")
 		l.ok(l.asynq.DeleteTask("ns:q", m))
-		l.pass(map[string]int{RepairAstray: 1, RepairVanished: 1})
+		l.pass(map[Repair]uint64{RepairAstray: 1, RepairVanished: 1})
 		close(goOn)
 		srv.Shutdown()
 	})
@@ -309,11 +302,11 @@ func TestDecision36_ATicketWhoseDeliveryVanishedIsMadeAgain(t *testing.T) {
 		l.gather("g", member(), member())
 		_, err := l.asynq.DeleteAllPendingTasks("ns:q")
 		l.ok(err)
-		l.pass(map[string]int{RepairVanished: 2})
+		l.pass(map[Repair]uint64{RepairVanished: 2})
 		if there := l.deliveries(); there["#0:g"] < 3 || there["#1:g"] < 3 {
 			l.Errorf("%v", there)
 		}
-		l.pass(map[string]int{RepairVanished: 2})
+		l.pass(map[Repair]uint64{RepairVanished: 2})
 	})
 }
 
@@ -321,19 +314,19 @@ func TestDecision36_AGroupWithoutALiveTicketGetsOne(t *testing.T) {
 	onLoss(t, func(l *loss) {
 		l.gather("g", member(), member())
 		l.ok(l.rdb.HDel(l.Context(), l.keys.Record("g"), "t0", "t1").Err())
-		l.pass(map[string]int{RepairTicket: 1})
+		l.pass(map[Repair]uint64{RepairTicket: 1})
 		number := l.rdb.HGet(l.Context(), l.keys.Record("g"), "t0").Val()
 		l.rdb.LTrim(l.Context(), "asynq:{ns:q}:pending", 0, 0) // the old ones are nobody's
 		if there := l.deliveries()["#0:g"]; number != fmt.Sprintf("%d;;;;%s", there, l.rdb.LIndex(l.Context(), "asynq:{ns:q}:pending", 0).Val()) {
 			l.Errorf("%s, in the queue with number %d", number, there)
 		}
-		p, err := l.groups.Pull(l.Context(), "w", record.Ticket{Group: "g", Nonce: l.rdb.HGet(l.Context(), l.keys.Record("g"), "no").Val(), Number: l.deliveries()["#0:g"]}, "n", 2)
+		p, _, err := l.groups.Next(l.Context(), "w", record.Ticket{Group: "g", Nonce: l.rdb.HGet(l.Context(), l.keys.Record("g"), "no").Val(), Number: l.deliveries()["#0:g"]}, "n", 2, nil)
 		l.ok(err)
 		if p.Status != group.GotRange || len(p.Range.Members) != 2 {
 			l.Errorf("%+v", p)
 		}
 		l.ok(l.rdb.ZAdd(l.Context(), l.keys.Workers(), redis.Z{Member: "w", Score: 1}).Err())
-		l.pass(map[string]int{RepairTicket: 1})
+		l.pass(map[Repair]uint64{RepairTicket: 1})
 	})
 }
 
@@ -343,18 +336,18 @@ func TestDecision07_ALostLinkIsWrittenAgain(t *testing.T) {
 		l.create("b")
 		l.gather("inner", member())
 		l.gather("g", group.Member{Link: "a"}, group.Member{Link: "b"}, group.Member{Link: "inner"}, group.Member{Link: "inner", LinkSettled: true}, group.Member{Link: "inner:0"})
-		l.pass(map[string]int{})
+		l.pass(map[Repair]uint64{})
 		l.ok(l.rdb.HDel(l.Context(), l.keys.Record("b"), "l").Err())
 		l.ok(l.rdb.HDel(l.Context(), l.keys.Record("inner"), "lo", "lb").Err())
 		l.ok(l.rdb.Del(l.Context(), l.keys.PrefixOf("inner")+"m:inner").Err())
-		l.pass(map[string]int{RepairLink: 4})
+		l.pass(map[Repair]uint64{RepairLink: 4})
 		_, err := l.records.Cancel(l.Context(), "b", &record.Failure{Kind: "cancelled"})
 		l.ok(err)
 		l.ok(l.groups.DeliverOutbox(l.Context(), l.keys.Shard("b")))
 		if in := l.look("g"); in.Counts[record.Cancelled] != 1 || in.State != record.Cancelled {
 			l.Errorf("%+v", in)
 		}
-		l.pass(map[string]int{RepairLink: 4})
+		l.pass(map[Repair]uint64{RepairLink: 4})
 	})
 }
 
@@ -366,14 +359,14 @@ func TestDecision07_AnEndThatNobodyToldIsTold(t *testing.T) {
 		_, err := l.records.Cancel(l.Context(), "a", &record.Failure{Kind: "cancelled", Message: "why"})
 		l.ok(err)
 		l.ok(l.rdb.Del(l.Context(), l.keys.Outbox(0), l.keys.Outbox(1)).Err())
-		l.pass(map[string]int{}) // whoever settled may be about to tell
+		l.pass(map[Repair]uint64{}) // whoever settled may be about to tell
 		if l.rdb.HGet(l.Context(), l.keys.Record("a"), "fa").Err() != nil {
 			l.Fatal("no time of its end")
 		}
 		l.ok(l.rdb.HIncrBy(l.Context(), l.keys.Record("a"), "fa", -untoldMillis).Err())
-		l.pass(map[string]int{RepairUntold: 1})
+		l.pass(map[Repair]uint64{RepairUntold: 1})
 		l.ok(l.rdb.Del(l.Context(), l.keys.Record("gone")).Err())
-		l.pass(map[string]int{RepairUntold: 2})
+		l.pass(map[Repair]uint64{RepairUntold: 2})
 		outs, err := l.groups.ByIndex(l.Context(), "g", 0, 2)
 		l.ok(err)
 		if outs[0].State != record.Cancelled || outs[0].Failure.Message != "why" || outs[1].State != record.Lost || outs[1].Failure.Kind != "lost" {
@@ -397,8 +390,8 @@ func TestDecision07_HoldingsOfAWorkerInNoList(t *testing.T) {
 			}
 			l := newLoss(t, s.rdb)
 			l.ok(s.rdb.Del(t.Context(), s.keys.Worker("w"), s.keys.Workers()).Err())
-			l.pass(map[string]int{RepairUnlisted: 1})
-			l.pass(map[string]int{RepairUnlisted: 1})
+			l.pass(map[Repair]uint64{RepairUnlisted: 1})
+			l.pass(map[Repair]uint64{RepairUnlisted: 1})
 			late := silent
 			var err error
 			late.Beat, err = s.rdb.HGet(t.Context(), s.keys.Worker("w"), "n").Int64()

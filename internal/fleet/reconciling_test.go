@@ -118,9 +118,9 @@ func TestDecision07_AReconcilerMayDieAnywhere(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			l.due()
 			l.mended()
-			for kind, n := range map[string]int{RepairArchived: 1, RepairTicket: 1, RepairUnlisted: 1} {
-				if l.repaired[kind] > n {
-					t.Errorf("%s: %d times, want %d at most", kind, l.repaired[kind], n)
+			for kind, n := range map[Repair]uint64{RepairArchived: 1, RepairTicket: 1, RepairUnlisted: 1} {
+				if l.repairs.Counts()[kind] > n {
+					t.Errorf("%s: %d times, want %d at most", kind, l.repairs.Counts()[kind], n)
 				}
 			}
 		})
@@ -150,12 +150,12 @@ func TestDecision07_AnyNumberOfReconcilersDoNoHarm(t *testing.T) {
 			l.ok(<-errs)
 		}
 		l.mended()
-		want := map[string]int{
+		want := map[Repair]uint64{
 			RepairVanished: 4, RepairAstray: 1, RepairArchived: 1, RepairTicket: 1, RepairLink: 1, RepairUntold: 1, RepairUnlisted: 1,
 		}
 		for kind, n := range want {
-			if l.repaired[kind] != n {
-				l.Errorf("%s: %d times, want %d", kind, l.repaired[kind], n)
+			if l.repairs.Counts()[kind] != n {
+				l.Errorf("%s: %d times, want %d", kind, l.repairs.Counts()[kind], n)
 			}
 		}
 	})

@@ -15,6 +15,7 @@ type StraysConfig struct {
 	Look    func(ctx context.Context, queue string, age time.Duration) (back, removed int, err error)
 	Errands func() Errands // what the last beat said
 	Calm    bool           // as in PromoterConfig
+	Repairs *Repairs       // may be nil
 	Log     *slog.Logger
 }
 
@@ -54,6 +55,8 @@ func (s *Strays) Run(ctx context.Context) {
 			}
 			last[q] = time.Now()
 			back, removed, err := s.cfg.Look(ctx, q, strayAge)
+			s.cfg.Repairs.Repaired(RepairPutBack, back)
+			s.cfg.Repairs.Repaired(RepairRemoved, removed)
 			switch {
 			case ctx.Err() != nil:
 				return

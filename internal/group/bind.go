@@ -215,35 +215,39 @@ func (s *Store) linkedCall(to record.Link, o *record.Outcome, binder bool) *conn
 
 // DeliverOutbox tells groups of the ends that members from elsewhere came to, and forgets those that have arrived. Whoever settled
 // calls it; what was left is found by age.
-func (s *Store) DeliverOutbox(ctx context.Context, shard int) error { return s.deliver(ctx, shard, 0) }
+func (s *Store) DeliverOutbox(ctx context.Context, shard int) error {
+	_, err := s.deliver(ctx, shard, 0)
+	return err
+}
 
-// DeliverLate is DeliverOutbox for entries that are at least so old: their deliverer is gone.
-func (s *Store) DeliverLate(ctx context.Context, shard int, age time.Duration) error {
+// DeliverLate is DeliverOutbox for entries that are at least so old: their deliverer is gone. It returns how many those were.
+func (s *Store) DeliverLate(ctx context.Context, shard int, age time.Duration) (int, error) {
 	return s.deliver(ctx, shard, age)
 }
 
-func (s *Store) deliver(ctx context.Context, shard int, age time.Duration) error {
+func (s *Store) deliver(ctx context.Context, shard int, age time.Duration) (n int, err error) {
 	for again := true; again; { // an end may be the end of an outer group, whose entry comes next
 		again = false
 		for cursor := "0"; ; {
 			ends, next, err := s.records.Ends(ctx, shard, cursor, age)
 			if err != nil {
-				return err
+				return n, err
 			}
 			told, more, err := s.tell(ctx, ends)
 			if err != nil {
-				return err
+				return n, err
 			}
 			if err := s.records.Told(ctx, shard, told...); err != nil {
-				return err
+				return n, err
 			}
+			n += len(told)
 			again = again || more
 			if cursor = next; cursor == "0" {
 				break
 			}
 		}
 	}
-	return nil
+	return n, nil
 }
 
 // tell delivers ends; it answers those that every link has heard of, and whether one of them ended a group that waits in turn.

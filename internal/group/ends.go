@@ -63,6 +63,12 @@ func (e *Ends) Len() int {
 	return e.n
 }
 
+// Group returns the ID of their group.
+func (e *Ends) Group() string { return e.of.Group }
+
+// Bytes returns them as they are stored.
+func (e *Ends) Bytes() []byte { return e.w.Bytes() }
+
 // Each calls f for each state with how many ended so.
 func (e *Ends) Each(f func(s record.State, n int)) {
 	for _, c := range e.counts {
@@ -79,7 +85,7 @@ func (e *Ends) args(args []any, worker bool) []any {
 	if worker {
 		args = append(args, e.worker)
 	}
-	args = append(args, e.packRuns(), e.w.Bytes(), e.packCounts())
+	args = append(args, e.packRuns(), e.Bytes(), e.packCounts())
 	if e.failed == nil {
 		return append(args, "", "", "")
 	}

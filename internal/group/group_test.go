@@ -68,7 +68,7 @@ func (f *fixture) gather(id string, n int) (nonce string) {
 
 func (f *fixture) pull(worker string, t record.Ticket, want int) Pull {
 	f.Helper()
-	p, err := f.groups.Pull(f.ctx, worker, t, uuid.NewString(), want)
+	p, _, err := f.groups.Next(f.ctx, worker, t, uuid.NewString(), want, nil)
 	f.ok(err)
 	return p
 }
@@ -89,7 +89,7 @@ func (f *fixture) outcomes(r *Range, state record.State) (outs []record.Outcome)
 
 func (f *fixture) settle(worker string, r *Range, outs []record.Outcome) record.Settled {
 	f.Helper()
-	s, err := f.groups.SettleRange(f.ctx, worker, r, outs)
+	s, err := settleRange(f.ctx, f.groups, worker, r, outs)
 	f.ok(err)
 	return s
 }
@@ -182,9 +182,9 @@ func TestDecision03_APullThatLostItsAnswerGetsTheSameRange(t *testing.T) {
 	each(t, func(f *fixture) {
 		nonce := f.gather("g", 10)
 		tk := record.Ticket{Group: "g", Nonce: nonce, Place: 1, Number: 2}
-		a, err := f.groups.Pull(f.ctx, "w1", tk, "n1", 3)
+		a, _, err := f.groups.Next(f.ctx, "w1", tk, "n1", 3, nil)
 		f.ok(err)
-		b, err := f.groups.Pull(f.ctx, "w1", tk, "n1", 3)
+		b, _, err := f.groups.Next(f.ctx, "w1", tk, "n1", 3, nil)
 		f.ok(err)
 		if a.Range == nil || b.Range == nil || a.Range.ID != b.Range.ID || a.Range.From != b.Range.From || len(b.Range.Members) != 3 {
 			f.Fatalf("%+v, then %+v", a.Range, b.Range)
@@ -442,4 +442,17 @@ func TestDecision44_TheSameGroupAgain(t *testing.T) {
 			f.Fatal(s)
 		}
 	})
+}
+
+// settleRange settles outcomes of a range, in completion order.
+func settleRange(ctx context.Context, s *Store, worker string, r *Range, outs []record.Outcome) (record.Settled, error) {
+	return s.Settle(ctx, endsOf(worker, r, outs))
+}
+
+func endsOf(worker string, r *Range, outs []record.Outcome) *Ends {
+	ends := r.NewEnds(worker, r.QueuedAt, nil)
+	for i := range outs {
+		ends.Add(&outs[i])
+	}
+	return ends
 }

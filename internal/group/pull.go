@@ -48,12 +48,6 @@ type Pull struct {
 	Range  *Range
 }
 
-// Pull is Next with nothing to settle.
-func (s *Store) Pull(ctx context.Context, worker string, t record.Ticket, nonce string, want int) (Pull, error) {
-	p, _, err := s.Next(ctx, worker, t, nonce, want, nil)
-	return p, err
-}
-
 // Next settles what a worker has of a range, if there is anything, and goes on with a ticket: it claims the ticket, if it did not hold
 // it, and takes the next members of its group: at most want, in the order of the calls. The nonce names this call: the same one again gets
 // the same range. A group that was cancelled or is past its time is swept on the way.
@@ -190,23 +184,6 @@ func (s *Store) Settle(ctx context.Context, ends *Ends) (record.Settled, error) 
 		return record.Settled{}, err
 	}
 	return readEnded(record.NewReply(c.Reply, c.Err))
-}
-
-// SettleRange is Settle of outcomes, in completion order.
-func (s *Store) SettleRange(ctx context.Context, worker string, r *Range, outs []record.Outcome) (record.Settled, error) {
-	var base time.Time
-	for i := range outs {
-		for _, t := range []time.Time{outs[i].StartedAt, outs[i].FinishedAt} {
-			if !t.IsZero() && (base.IsZero() || t.Before(base)) {
-				base = t
-			}
-		}
-	}
-	ends := r.NewEnds(worker, base, nil)
-	for i := range outs {
-		ends.Add(&outs[i])
-	}
-	return s.Settle(ctx, ends)
 }
 
 // Leave takes a member out of its range, to travel alone: with a failure after a failed attempt, which is charged; with none

@@ -164,7 +164,7 @@ func TestDecision02_WhoWasDeclaredDeadWritesNothingMore(t *testing.T) {
 		f.reap(death("zombie"), 10)
 		for name, call := range map[string]func() (record.Settled, error){
 			"settle": func() (record.Settled, error) {
-				return f.groups.SettleRange(f.ctx, "zombie", p.Range, f.outcomes(p.Range, record.Succeeded))
+				return settleRange(f.ctx, f.groups, "zombie", p.Range, f.outcomes(p.Range, record.Succeeded))
 			},
 			"leave": func() (record.Settled, error) {
 				return f.groups.Leave(f.ctx, "zombie", p.Range, 3, &record.Failure{Kind: "error"}, time.Second)

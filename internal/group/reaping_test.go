@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
@@ -102,12 +103,28 @@ func (m *fleet) pullSome(w string) bool {
 		return false
 	}
 	at := rapid.IntRange(0, len(tickets)-1).Draw(m.t, "ticket")
-	p := m.pull(w, tickets[at], rapid.IntRange(1, 6).Draw(m.t, "want"))
-	if p.Status != GotRange {
-		return true
+	m.next(w, tickets[at], nil)
+	return true
+}
+
+// next goes on with a ticket and settles done along the way, if there is any; now and then twice, since the first answer was lost.
+func (m *fleet) next(w string, ticket record.Ticket, done *Ends) (settled bool) {
+	nonce, want := uuid.NewString(), rapid.IntRange(1, 6).Draw(m.t, "want")
+	p, s, err := m.groups.Next(m.ctx, w, ticket, nonce, want, done)
+	m.ok(err)
+	settled = s.Applied
+	if rapid.IntRange(0, 3).Draw(m.t, "lost") == 0 {
+		p, s, err = m.groups.Next(m.ctx, w, ticket, nonce, want, done)
+		m.ok(err)
+		if s.Applied {
+			m.t.Fatal("settled twice")
+		}
 	}
-	if !slices.Contains(m.tickets[w], tickets[at]) {
-		m.tickets[w] = append(m.tickets[w], tickets[at])
+	if p.Status != GotRange {
+		return settled
+	}
+	if !slices.Contains(m.tickets[w], ticket) {
+		m.tickets[w] = append(m.tickets[w], ticket)
 	}
 	h := &held1{r: p.Range}
 	for _, x := range p.Range.Members {
@@ -115,7 +132,7 @@ func (m *fleet) pullSome(w string) bool {
 		h.open = append(h.open, x.Index)
 	}
 	m.ranges[w] = append(m.ranges[w], h)
-	return true
+	return settled
 }
 
 // endTask tells something about a task that w holds, or believes to hold.
@@ -157,15 +174,23 @@ func (m *fleet) endMembers(w string) bool {
 		m.ranges[w] = slices.Delete(m.ranges[w], at, at+1)
 	}
 	var err error
-	switch rapid.SampledFrom([]string{"settle", "settle", "return", "leave", "apart"}).Draw(m.t, "how") {
-	case "settle":
+	how := rapid.SampledFrom([]string{"settle", "next", "return", "leave", "apart"}).Draw(m.t, "how")
+	switch how {
+	case "settle", "next":
 		outs := make([]record.Outcome, n)
 		for i, index := range some {
 			outs[i] = record.Outcome{Index: index, State: record.Succeeded, Value: record.Wrap([]byte("1")), Attempt: 1, Started: true,
 				StartedAt: time.Now(), FinishedAt: time.Now()}
 		}
-		var s record.Settled
-		if s, err = m.groups.SettleRange(m.ctx, w, h.r, outs); s.Applied {
+		var applied bool
+		if how == "next" && len(m.tickets[w]) > 0 {
+			applied = m.next(w, m.tickets[w][0], endsOf(w, h.r, outs))
+		} else {
+			var s record.Settled
+			s, err = settleRange(m.ctx, m.groups, w, h.r, outs)
+			applied = s.Applied
+		}
+		if applied {
 			for _, index := range some {
 				m.applied(fmt.Sprintf("%s:%d", m.group, index))
 			}

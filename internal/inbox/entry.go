@@ -219,15 +219,17 @@ func (b *Inbox) land(e *entry, flight uint32, a *record.Answer) (missed bool) {
 	return missed
 }
 
-// notice takes in what the subscription brought.
-func (b *Inbox) notice(payload []byte) {
-	n, err := record.ParseNotice(payload)
-	if err != nil {
-		b.cfg.Log.Debug("inbox: a notice that does not parse", "error", err)
-		return
-	}
+// message takes in what the subscription brought.
+func (b *Inbox) message(payload []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := record.ParseNotices(payload, b.notice); err != nil {
+		b.cfg.Log.Debug("inbox: a message that does not parse", "error", err)
+	}
+}
+
+// notice takes in one thing that was said. The caller holds mu.
+func (b *Inbox) notice(n record.Notice) {
 	view := record.View(n.Kind)
 	if view == record.Whole && b.cfg.Ended != nil {
 		b.cfg.Ended(n.ID)

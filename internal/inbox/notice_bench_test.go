@@ -29,7 +29,7 @@ func BenchmarkNotice(b *testing.B) {
 		e := entries[n%open]
 		e.push(&waiter{told: ends})
 		box.entries[e.key] = e // the notice takes it out
-		box.notice(payloads[n%open])
+		box.message(payloads[n%open])
 		<-ends
 		told++
 		n++

@@ -240,7 +240,7 @@ func (b *Inbox) receive(c Channel, try *int) {
 		case Subscribed:
 			b.subscribed()
 		case Message:
-			b.notice(event.Payload)
+			b.message(event.Payload)
 		case Pong:
 		}
 	}

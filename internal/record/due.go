@@ -26,6 +26,7 @@ type Due struct {
 	HandOvers []HandOver
 	Groups    []GroupDue
 	Outbox    bool
+	Late      int           // of the hand-overs: those done before, that nobody marked within 2 s
 	Next      time.Duration // until the earliest that is left; negative: none
 }
 
@@ -33,7 +34,7 @@ type Due struct {
 func (s *Store) Due(ctx context.Context, shard, limit int) (Due, error) {
 	r := s.run(ctx, dueScript, s.keys.Prefix(shard), limit)
 	next, outbox := r.Int(), r.Int()
-	d := Due{Next: time.Duration(next) * time.Millisecond, Outbox: outbox == 1}
+	d := Due{Next: time.Duration(next) * time.Millisecond, Outbox: outbox == 1, Late: int(r.Int())}
 	if next < 0 {
 		d.Next = -1
 	}

@@ -95,13 +95,14 @@ func BenchmarkNoticeParse(b *testing.B) {
 	} {
 		payload = fmt.Appendf(payload, "%d:%s", len(f), f)
 	}
-	n, err := ParseNotice(payload)
+	var n Notice
+	err := ParseNotices(payload, func(one Notice) { n = one })
 	if err != nil || n.Outcome == nil || !bytes.HasSuffix(n.Outcome.Value, []byte("}")) {
 		b.Fatalf("%+v, %v", n, err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := ParseNotice(payload); err != nil {
+		if err := ParseNotices(payload, func(Notice) {}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -16,16 +16,38 @@ type Notice struct {
 	Reason  *Failure // of 'c'
 }
 
-// ParseNotice reads a message.
-func ParseNotice(payload []byte) (Notice, error) {
+// ParseNotices reads a message, which holds one notice or several, and calls f with each. With an error some may have been read.
+func ParseNotices(payload []byte, each func(Notice)) error {
 	f, err := unpackAll(payload)
 	if err != nil {
-		return Notice{}, err
+		return err
 	}
+	if len(f) == 0 || string(f[0]) != "m" {
+		n, err := parseNotice(f)
+		if err == nil {
+			each(n)
+		}
+		return err
+	}
+	for _, one := range f[1:] {
+		parts, err := unpackAll(one)
+		if err != nil {
+			return err
+		}
+		n, err := parseNotice(parts)
+		if err != nil {
+			return err
+		}
+		each(n)
+	}
+	return nil
+}
+
+func parseNotice(f [][]byte) (n Notice, err error) {
 	if len(f) < 2 || len(f[0]) != 1 {
 		return Notice{}, fmt.Errorf("notice of %d fields", len(f))
 	}
-	n := Notice{Kind: f[0][0], ID: string(f[1])}
+	n = Notice{Kind: f[0][0], ID: string(f[1])}
 	bad := func() (Notice, error) { return Notice{}, fmt.Errorf("notice %q of %d fields", n.Kind, len(f)) }
 	switch n.Kind {
 	case 't':
@@ -74,7 +96,7 @@ func ParseNotice(payload []byte) (Notice, error) {
 
 // unpackAll reads what pack of base.lua wrote: <length>:<bytes>, again and again.
 func unpackAll(b []byte) ([][]byte, error) {
-	var out [][]byte
+	out := make([][]byte, 0, 12)
 	for len(b) > 0 {
 		head, rest, ok := bytes.Cut(b, []byte(":"))
 		n, err := strconv.Atoi(string(head))

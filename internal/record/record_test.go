@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -153,7 +154,7 @@ func TestNoticesAndLateWatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n, err := record.ParseNotice([]byte(msg.Payload))
+		n, err := parseOne(msg.Payload)
 		if err != nil || n.Kind != 't' || n.ID != "a" || n.Outcome == nil || string(n.Outcome.Value) != string(value) || n.Outcome.Worker != "w" {
 			t.Fatalf("%+v %v", n, err)
 		}
@@ -308,10 +309,73 @@ func TestScriptsHaveHeaders(t *testing.T) {
 	}
 }
 
+// parseOne reads a message of one notice.
+func parseOne(payload string) (out record.Notice, err error) {
+	all := 0
+	err = record.ParseNotices([]byte(payload), func(n record.Notice) { out, all = n, all+1 })
+	if err == nil && all != 1 {
+		err = fmt.Errorf("%d notices", all)
+	}
+	return out, err
+}
+
+// What one command settles for one inbox arrives there as one message, in the order of the ends.
+func TestEndsOfOneCommandAreOneMessage(t *testing.T) {
+	each(t, func(t *testing.T, s *record.Store, rdb *redis.Client) {
+		ctx := t.Context()
+		sub := rdb.Subscribe(ctx, s.Keys().Inbox("me"), s.Keys().Inbox("you"))
+		defer sub.Close()
+		for range 2 {
+			if _, err := sub.Receive(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var settle *conn.Script
+		for _, sc := range record.Scripts() {
+			if sc.Name == "settle" {
+				settle = sc
+			}
+		}
+		var args []any
+		for i, inbox := range []string{"me", "you", "me", "", "me"} {
+			id := fmt.Sprint("t", i)
+			if _, err := s.Create(ctx, task(id)); err != nil {
+				t.Fatal(err)
+			}
+			if inbox != "" {
+				if _, err := s.Watch(ctx, inbox, []record.Interest{{ID: id, View: record.Whole}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cs, err := s.Claim(ctx, "w", "n", record.Ref{ID: id, Number: 1})
+			one(t, cs, err)
+			args = append(args, id, 1, "w", "succeeded", record.Wrap([]byte("1")), "", 1)
+		}
+		if err := rdb.Eval(ctx, settle.Src, []string{s.Keys().Prefix(0)}, args...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string][]string{}
+		for range 2 {
+			msg, err := sub.ReceiveMessage(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := record.ParseNotices([]byte(msg.Payload), func(n record.Notice) { got[msg.Channel] = append(got[msg.Channel], n.ID) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := map[string][]string{s.Keys().Inbox("me"): {"t0", "t2", "t4"}, s.Keys().Inbox("you"): {"t1"}}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+	})
+}
+
 func FuzzParseNotice(f *testing.F) {
 	f.Add([]byte("1:t1:a"))
 	f.Add([]byte("1:p1:g2:17"))
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = record.ParseNotice(b) })
+	f.Add([]byte("1:m6:1:t1:a14:1:p1:g2:17"))
+	f.Fuzz(func(_ *testing.T, b []byte) { _ = record.ParseNotices(b, func(record.Notice) {}) })
 }
 
 // Large arguments of many tasks come in several answers, none of which holds Redis up for long.

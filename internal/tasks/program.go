@@ -24,7 +24,7 @@ const (
 //	{"steps": [STEP…], "on_cancel": {"sleep_ms": N, "return": ANY | "raise": MESSAGE}}
 //
 // Steps run in order: {"sleep_ms":N}, {"busy_ms":N}, {"gauge":KEY,"busy_ms":N}, {"incr":KEY}, {"fail_until_attempt":N},
-// {"raise":MESSAGE,"retry":BOOL}, {"panic":MESSAGE}, {"exit":CODE}, {"ignore_cancel_ms":N}, {"bytes":N} and {"return":ANY}. A
+// {"raise":MESSAGE,"retry":BOOL}, {"panic":MESSAGE}, {"exit":CODE}, {"ignore_cancel_ms":N}, {"spin_ms":N}, {"bytes":N} and {"return":ANY}. A
 // program without return or bytes has the value null. Values are kept byte for byte; those that are "$attempt", "$delivery", "$cause"
 // (of the context's end, null before it) or "$last" (of the last child step, null without one) as a whole are replaced.
 //
@@ -68,6 +68,7 @@ const (
 	opPanic        = "panic"
 	opExit         = "exit"
 	opIgnoreCancel = "ignore_cancel_ms"
+	opSpin         = "spin_ms"
 	opBytes        = "bytes"
 	opReturn       = "return"
 )
@@ -174,7 +175,7 @@ func parseStep(data json.RawMessage) (step, error) {
 	}
 	s := step{retry: true}
 	// Gauge stands before busy_ms, which it has as well.
-	for _, s.op = range []string{opGauge, opSleep, opBusy, opIncr, opFailUntil, opRaise, opPanic, opExit, opIgnoreCancel, opBytes, opReturn} {
+	for _, s.op = range []string{opGauge, opSleep, opBusy, opIncr, opFailUntil, opRaise, opPanic, opExit, opIgnoreCancel, opSpin, opBytes, opReturn} {
 		if _, ok := f[s.op]; ok {
 			if err := s.fill(f); err != nil {
 				return step{}, err
@@ -191,7 +192,7 @@ func parseStep(data json.RawMessage) (step, error) {
 // fill takes the fields of the step's op.
 func (s *step) fill(f fields) (err error) {
 	switch s.op {
-	case opSleep, opBusy, opIgnoreCancel:
+	case opSleep, opBusy, opIgnoreCancel, opSpin:
 		s.n, err = f.int(s.op, 0, maxPause)
 	case opGauge:
 		if s.text, err = f.key(s.op); err == nil {

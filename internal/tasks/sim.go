@@ -62,6 +62,8 @@ func (s *simulator) run(ctx context.Context, p program) (json.RawMessage, error)
 			s.exit(int(st.n))
 		case opIgnoreCancel:
 			ignore(st.n)
+		case opSpin:
+			_ = busy(context.WithoutCancel(ctx), st.n) // it hears of no end
 		case opBytes:
 			value = text(st.n)
 		case opReturn:

@@ -170,6 +170,10 @@ func TestSimBusy(t *testing.T) {
 	if _, err := w.simulator().run(ctx, decode(t, `{"steps":[{"gauge":"g","busy_ms":60000}]}`)); !errors.Is(err, jobs.ErrCancelled) {
 		t.Errorf("error %v", err)
 	}
+	begin = time.Now()
+	if got, err := w.simulator().run(ctx, decode(t, `{"steps":[{"spin_ms":20},{"return":"$cause"}]}`)); string(got) != `"cancelled"` || err != nil || time.Since(begin) < 20*time.Millisecond {
+		t.Errorf("a loop that hears nothing ended after %v with %s, %v", time.Since(begin), got, err)
+	}
 	if log := strings.Join(w.log, ","); log != "enter g,leave g,enter g,leave g" {
 		t.Errorf("log %s", log)
 	}

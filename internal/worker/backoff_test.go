@@ -17,7 +17,7 @@ import (
 func TestBackoffEndsAtTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result { return failed("error", "no") }})
+		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result { return failed("error", "no") }})
 		for i := range 50 {
 			deliver(t, w, f.task(fmt.Sprint(i), func(c *record.Claim) {
 				c.Options = record.Options{Retries: 9, BackoffInitialMS: (24 * time.Hour).Milliseconds()}.Encode()

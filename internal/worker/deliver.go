@@ -132,6 +132,7 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 		if c.Outbox {
 			w.cfg.Outbox(c.ID)
 		}
+		w.count.dropped[c.Status].Add(1)
 		w.cfg.Log.Debug("delivery dropped", "task_id", c.ID, "queue", queue, "why", c.Status)
 		return false
 	}
@@ -143,7 +144,6 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 	r := &run{
 		w: w, number: c.Number, options: w.options(c.Options), handler: handler, args: c.Args,
 		cancelled: c.Cancelled, reason: c.Reason,
-		finish: w.finishTask,
 		job: Job{
 			ID: c.ID, Type: c.Type, Queue: c.Queue, Attempt: c.Attempt, Delivery: c.Number, Crashes: c.Crashes,
 			Group: c.Group, Index: c.Index, QueuedAt: c.QueuedAt, Deadline: c.Deadline,
@@ -153,12 +153,12 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 	go func() {
 		defer w.cfg.Slots.Release() // deferred: the handler may call Goexit
 		if c.Crashes < record.Suspect {
-			r.exec()
+			r.exec(time.Now())
 			return
 		}
 		if w.suspects.enter(w, r) {
 			defer w.suspects.leave()
-			r.exec()
+			r.exec(time.Now())
 		}
 	}()
 	return true
@@ -175,6 +175,7 @@ func (w *Worker) finishTask(v verdict, r *run) {
 	go func() {
 		defer w.wg.Done()
 		defer w.runs.remove(r)
+		w.count.observe(w.cfg.Redis, func(yield func(*run) bool) { yield(r) })
 		ref := record.Ref{ID: r.job.ID, Number: r.number}
 		w.finish(ref, v, 1, func(ctx context.Context) (record.Settled, error) {
 			switch v.act {
@@ -197,8 +198,16 @@ func (w *Worker) finish(ref record.Ref, v verdict, n int, call func(ctx context.
 		return
 	}
 	s, applied := w.change("settle", ref, n, call)
-	if applied && v.act == actSettle {
-		w.counted(v.state)
+	if applied {
+		switch v.act {
+		case actSettle:
+			w.count.end(v.state, n)
+		case actRetry:
+			w.count.retried.Add(uint64(n))
+		case actGiveBack:
+			w.count.givenBack.Add(uint64(n))
+		case actDrop:
+		}
 	}
 	w.follow(ref.ID, s)
 }
@@ -206,33 +215,27 @@ func (w *Worker) finish(ref record.Ref, v verdict, n int, call func(ctx context.
 // change tells the record about n tasks that this worker holds; false if that did not count.
 func (w *Worker) change(what string, ref record.Ref, n int, call func(ctx context.Context) (record.Settled, error)) (s record.Settled, applied bool) {
 	tries := 0
-	if err := w.tell(what, ref.ID, func(ctx context.Context) (err error) {
+	err := w.tell(what, ref.ID, func(ctx context.Context) (err error) {
 		tries++
 		s, err = call(ctx)
 		return err
-	}); err != nil {
-		w.count.untold.Add(int64(n))
+	})
+	return s, w.counts(what, ref, n, s, tries, err)
+}
+
+// counts reports whether what the record was told of n tasks counts, by the answer to the last of so many tries.
+func (w *Worker) counts(what string, ref record.Ref, n int, s record.Settled, tries int, err error) bool {
+	switch {
+	case err != nil:
+		w.untold.Add(int64(n))
 		w.cfg.Log.Error("the end of a run could not be told", "op", what, "task_id", ref.ID, "err", err)
-		return s, false
-	}
-	if s.Applied {
-		return s, true
-	}
-	if tries > 1 {
-		return s, true // the first try had arrived, only its answer was lost; what it left to do, the fleet finds
+		return false
+	case s.Applied:
+		return true
+	case tries > 1:
+		return true // the first try had arrived, only its answer was lost; what it left to do, the fleet finds
 	}
 	w.count.fenced.Add(uint64(n))
 	w.cfg.Log.Warn("fenced: it is in other hands or has ended", "op", what, "task_id", ref.ID, "delivery", ref.Number)
-	return s, false
-}
-
-func (w *Worker) counted(s record.State) {
-	switch s {
-	case record.Succeeded:
-		w.count.succeeded.Add(1)
-	case record.Cancelled:
-		w.count.cancelled.Add(1)
-	default:
-		w.count.failed.Add(1)
-	}
+	return false
 }

@@ -14,7 +14,7 @@ import (
 func TestDecision04_AcknowledgedAtTheClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{silent: 2}
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result {
+		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result {
 			time.Sleep(time.Hour)
 			return Result{}
 		}})
@@ -42,7 +42,7 @@ func TestDecision04_AcknowledgedAtTheClaim(t *testing.T) {
 func TestUnknownReferencesAreDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
-		w := newWorker(t, f, 3, map[string]Handler{"t": func(context.Context, Job) Result { return Result{} }})
+		w := newWorker(t, f, 3, map[string]Handler{"t": func(context.Context, *Job) Result { return Result{} }})
 		f.task("b", nil)
 		deliver(t, w, record.Delivery{Refs: []record.Ref{{ID: "a", Number: 1}, {ID: "b", Number: 1}}})
 		synctest.Wait()
@@ -58,7 +58,7 @@ func TestUnknownReferencesAreDropped(t *testing.T) {
 func TestDecision38_WhatHasNoSlotGoesBackInOneDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
-		w := newWorker(t, f, 2, map[string]Handler{"t": func(context.Context, Job) Result { time.Sleep(time.Second); return Result{} }})
+		w := newWorker(t, f, 2, map[string]Handler{"t": func(context.Context, *Job) Result { time.Sleep(time.Second); return Result{} }})
 		var d record.Delivery
 		for i := range 5 {
 			d.Refs = append(d.Refs, f.task(fmt.Sprint(i), nil).Refs...)
@@ -79,7 +79,7 @@ func TestDecision02_FencedRunsDoNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{flags: []record.Flag{{Ref: record.Ref{ID: "a", Number: 7}, Fenced: true}}}
 		var cause error
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, _ Job) Result {
+		w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, _ *Job) Result {
 			<-ctx.Done()
 			cause = context.Cause(ctx)
 			return Result{Value: []byte("1")}
@@ -98,7 +98,7 @@ func TestDecision02_FencedRunsDoNotCount(t *testing.T) {
 		synctest.Wait()
 		w.Notice(record.Notice{Kind: 'c', ID: "b", Number: 7})
 		synctest.Wait()
-		if got := w.Stats(); got.Fenced != 2 || got.Succeeded+got.Cancelled != 0 {
+		if got := w.Stats(); got.Fenced != 2 || got.Ended[record.Succeeded]+got.Ended[record.Cancelled] != 0 {
 			t.Errorf("%+v, want the refused settle counted as fenced alone", got)
 		}
 	})
@@ -107,7 +107,7 @@ func TestDecision02_FencedRunsDoNotCount(t *testing.T) {
 func TestSettleSurvivesSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result {
+		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result {
 			f.mu.Lock()
 			f.silent = 20
 			f.fenced = true // what was done before its answer was lost is not done again
@@ -119,7 +119,7 @@ func TestSettleSurvivesSilence(t *testing.T) {
 		if got := f.list("settle"); len(got) != 21 {
 			t.Errorf("told %d times, want until it is answered: 21", len(got))
 		}
-		if s := w.Stats(); s.Succeeded != 1 || s.Fenced != 0 {
+		if s := w.Stats(); s.Ended[record.Succeeded] != 1 || s.Fenced != 0 {
 			t.Errorf("%+v, want one success: the first try had arrived", s)
 		}
 	})

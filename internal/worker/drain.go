@@ -38,13 +38,13 @@ func (w *Worker) Drain() error {
 	aborted := false
 	select {
 	case <-quiet:
-		return w.untold()
+		return w.untoldError()
 	case <-patience.C:
 	case <-w.aborts:
 		aborted = true
 	}
-	left := w.runs.list(true)
-	w.cfg.Log.Info("draining: contexts of running handlers end", "running", len(left), "aborted", aborted)
+	left, running := w.runs.last(), w.runs.size()
+	w.cfg.Log.Info("draining: contexts of running handlers end", "running", running, "aborted", aborted)
 	for _, r := range left {
 		r.drain()
 	}
@@ -53,13 +53,13 @@ func (w *Worker) Drain() error {
 		defer moment.Stop()
 		select {
 		case <-quiet:
-			return w.untold()
+			return w.untoldError()
 		case <-moment.C:
 		case <-w.aborts:
 			aborted = true
 		}
 	}
-	for _, r := range w.runs.list(true) {
+	for _, r := range w.runs.last() {
 		r.giveBack()
 	}
 	word := time.NewTimer(lastWord)
@@ -67,17 +67,17 @@ func (w *Worker) Drain() error {
 	select {
 	case <-quiet:
 	case <-word.C:
-		return fmt.Errorf("worker: redis was not told about %d deliveries; they are delivered again when this worker is declared dead", w.runs.size()+int(w.count.untold.Load()))
+		return fmt.Errorf("worker: redis was not told about %d deliveries; they are delivered again when this worker is declared dead", w.runs.size()+int(w.untold.Load()))
 	}
 	if aborted {
-		return errors.Join(fmt.Errorf("worker: aborted, %d running tasks were given back", len(left)), w.untold())
+		return errors.Join(fmt.Errorf("worker: aborted, %d running tasks were given back", running), w.untoldError())
 	}
-	return w.untold()
+	return w.untoldError()
 }
 
-// untold is nil unless Redis refused for good to hear about something that this worker held.
-func (w *Worker) untold() error {
-	n := w.count.untold.Load()
+// untoldError is nil unless Redis refused for good to hear about something that this worker held.
+func (w *Worker) untoldError() error {
+	n := w.untold.Load()
 	if n == 0 {
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 func TestDrainLetsHandlersFinish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, _ Job) Result {
+		w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, _ *Job) Result {
 			time.Sleep(20 * time.Second)
 			if ctx.Err() != nil {
 				return failed("error", "its context ended")
@@ -41,14 +41,14 @@ func TestDrainGivesBackWhatDoesNotEnd(t *testing.T) {
 		after   time.Duration
 	}{
 		{"ends with its context", untilDone, 25 * time.Second},
-		{"returns a value for its context's end", func(ctx context.Context, _ Job) Result { <-ctx.Done(); return Result{Value: []byte("half")} }, 25 * time.Second},
-		{"ignores its context", func(context.Context, Job) Result { time.Sleep(time.Hour); return Result{Value: []byte("late")} }, 26 * time.Second},
+		{"returns a value for its context's end", func(ctx context.Context, _ *Job) Result { <-ctx.Done(); return Result{Value: []byte("half")} }, 25 * time.Second},
+		{"ignores its context", func(context.Context, *Job) Result { time.Sleep(time.Hour); return Result{Value: []byte("late")} }, 26 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := &fakeFleet{}
 				var cause error
-				w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, j Job) Result {
+				w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, j *Job) Result {
 					defer func() { cause = context.Cause(ctx) }()
 					return c.handler(ctx, j)
 				}})
@@ -76,7 +76,7 @@ func TestDrainGivesBackWhatDoesNotEnd(t *testing.T) {
 func TestAbortGivesBackAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result { time.Sleep(time.Hour); return Result{} }})
+		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result { time.Sleep(time.Hour); return Result{} }})
 		begin := time.Now()
 		deliver(t, w, f.task("a", nil))
 		time.AfterFunc(3*time.Second, w.Abort)
@@ -98,7 +98,7 @@ func TestDrainReturnsWhatHasNotStarted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
 		f.gather(1000, "t")
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(_ context.Context, j Job) Result {
+		w := newWorker(t, f, 1, map[string]Handler{"t": func(_ context.Context, j *Job) Result {
 			if j.Index == 100 {
 				time.Sleep(10 * time.Second)
 			}
@@ -144,7 +144,7 @@ func TestADeliveryDuringTheDrainGoesBack(t *testing.T) {
 func TestDrainWhileRedisIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result { return Result{} }})
+		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result { return Result{} }})
 		f.task("a", nil)
 		deliver(t, w, record.Delivery{Refs: []record.Ref{{ID: "a", Number: 1}}})
 		synctest.Wait()
@@ -210,7 +210,7 @@ func TestDecision21_UnknownType(t *testing.T) {
 func TestDecision21_NewerEnvelope(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result { return Result{} }})
+		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result { return Result{} }})
 		deliver(t, w, f.task("a", func(c *record.Claim) { c.Args = []byte{9, 'x'} }))
 		synctest.Wait()
 		if len(f.all()) != 1 || f.all()[0].what != "giveback" || !f.all()[0].unknown {

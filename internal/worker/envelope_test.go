@@ -20,7 +20,7 @@ func TestLargeValues(t *testing.T) {
 	for _, way := range []string{"task", "member"} {
 		synctest.Test(t, func(t *testing.T) {
 			f := &fakeFleet{}
-			w := newWorker(t, f, 2, map[string]Handler{"t": func(_ context.Context, j Job) Result { return Result{Value: j.Args} }})
+			w := newWorker(t, f, 2, map[string]Handler{"t": func(_ context.Context, j *Job) Result { return Result{Value: j.Args} }})
 			w.cfg.MaxResult = len(large)
 			tooLarge := record.Wrap(append(large[:len(large):len(large)], ' '))
 			switch way {
@@ -55,7 +55,7 @@ func TestDecision21_Envelopes(t *testing.T) {
 	cut := record.Wrap(large)[:20]
 	newer := append([]byte{200}, large...)
 	var handled atomic.Bool
-	handlers := map[string]Handler{"t": func(context.Context, Job) Result { handled.Store(true); return Result{Value: []byte("1")} }}
+	handlers := map[string]Handler{"t": func(context.Context, *Job) Result { handled.Store(true); return Result{Value: []byte("1")} }}
 	for name, c := range map[string]struct {
 		args  []byte
 		want  string // what the fleet is told of a task

@@ -155,7 +155,17 @@ func (f *fakeFleet) Flags(context.Context, string, ...record.Ref) ([]record.Flag
 // fakeGroups is the group side, whose Flags has another signature.
 type fakeGroups struct{ *fakeFleet }
 
-func (g fakeGroups) Pull(_ context.Context, _ string, t record.Ticket, _ string, want int) (group.Pull, error) {
+func (g fakeGroups) Next(ctx context.Context, _ string, t record.Ticket, _ string, want int, done *group.Ends) (p group.Pull, s record.Settled, err error) {
+	if done.Len() > 0 {
+		if s, err = g.Settle(ctx, done); err != nil {
+			return p, s, err
+		}
+	}
+	p, err = g.pull(t, want)
+	return p, s, err
+}
+
+func (g fakeGroups) pull(t record.Ticket, want int) (group.Pull, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.notYet > 0 {
@@ -176,10 +186,10 @@ func (g fakeGroups) Pull(_ context.Context, _ string, t record.Ticket, _ string,
 	return group.Pull{Status: group.GotRange, Range: r}, nil
 }
 
-func (g fakeGroups) SettleRange(_ context.Context, _ string, r *group.Range, outs []record.Outcome) (record.Settled, error) {
-	var err error
+func (g fakeGroups) Settle(_ context.Context, ends *group.Ends) (record.Settled, error) {
+	outs, err := record.DecodeRange(ends.Group(), slices.Concat([]byte("0\n"), ends.Bytes()))
 	for _, o := range outs {
-		err = errors.Join(err, g.note(told{what: "settle", id: keys.Member(r.Group, o.Index), out: o, failure: o.Failure}))
+		err = errors.Join(err, g.note(told{what: "settle", id: o.ID, out: o, failure: o.Failure}))
 	}
 	return record.Settled{Applied: true}, err
 }
@@ -243,7 +253,7 @@ func newWorker(t testing.TB, f *fakeFleet, slots int, handlers map[string]Handle
 		},
 		MaxResult: 100, Drain: 25 * time.Second, UnknownTypeWait: 10 * time.Minute,
 		Known:  func(context.Context, string, string) (bool, error) { return f.known, nil },
-		Outbox: func(string) {}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Outbox: func(string) {}, Redis: func(now time.Time) time.Time { return now }, Log: slog.New(slog.DiscardHandler),
 	})
 	t.Cleanup(w.kill)
 	return w
@@ -292,7 +302,7 @@ func failed(kind, message string) Result {
 }
 
 // untilDone is a handler that returns an error when its context ends.
-func untilDone(ctx context.Context, _ Job) Result {
+func untilDone(ctx context.Context, _ *Job) Result {
 	<-ctx.Done()
 	return Result{Failure: &record.Failure{Kind: "error", Message: context.Cause(ctx).Error()}, Canceled: true}
 }

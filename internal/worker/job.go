@@ -27,7 +27,7 @@ type Job struct {
 }
 
 // Handler runs a job once and says how that went. Its context ends with one of Causes. A panic or runtime.Goexit is caught.
-type Handler func(ctx context.Context, j Job) Result
+type Handler func(ctx context.Context, j *Job) Result
 
 // Result is what came of one run. Failure nil means success with Value.
 type Result struct {

@@ -19,12 +19,6 @@ const (
 	stallAfter  = 5 * time.Millisecond  // with short members waiting behind one that is not short
 )
 
-// member is one of a range that has not started.
-type member struct {
-	of *openRange
-	m  *group.RangeMember
-}
-
 // pump turns one ticket of a group into running members: it pulls ranges while it gets slots for them.
 //
 // Members that run long get a slot each. Short ones of a range share a slot and run one after the other; should one of them
@@ -41,9 +35,11 @@ type pump struct {
 	early int         // times in a row that the group was not committed yet
 
 	mu      sync.Mutex
-	waiting []member // not started, in order
-	runners int      // slots that work on waiting
-	fresh   int      // of these: have not taken a member yet
+	pulls   bool         // the ticket is live: ranges may offer what they end with
+	ended   []*openRange // have offered it
+	waiting []*run       // members of ranges that have not started, in order
+	runners int          // slots that work on waiting
+	fresh   int          // of these: have not taken a member yet
 	lastPop time.Time
 }
 
@@ -60,6 +56,7 @@ const (
 func (p *pump) run() {
 	w := p.w
 	slot := true // in hand
+	p.pulls = true
 	var place *Reservation
 	look, pause := time.NewTimer(holdFirst), holdFirst
 	defer look.Stop()
@@ -135,7 +132,7 @@ func (p *pump) run() {
 // that no message comes again for.
 func (p *pump) acknowledge(err error) {
 	if err != nil && (p.claimed == nil || p.held) {
-		p.w.count.untold.Add(1)
+		p.w.untold.Add(1)
 	}
 	if p.claimed != nil {
 		p.claimed <- err
@@ -154,23 +151,32 @@ func (p *pump) pull() {
 		want = slots
 	}
 	var got group.Pull
-	nonce := rand.Text()
+	nonce, tries := rand.Text(), 0
+	o, last := p.takeEnded()
+	var settled record.Settled
 	err := w.tell("pull", p.ticket.Group, func(ctx context.Context) (err error) {
-		got, err = w.cfg.Groups.Pull(ctx, w.cfg.ID, p.ticket, nonce, want)
+		tries++
+		got, settled, err = w.cfg.Groups.Next(ctx, w.cfg.ID, p.ticket, nonce, want, last.ends)
 		return err
 	})
+	if o != nil {
+		o.told(last, settled, w.counts("settle range", o.ref(), last.ends.Len(), settled, tries, err))
+	}
 	switch {
 	case err != nil:
 		w.cfg.Log.Error("a ticket is dropped", "group", p.ticket.Group, "err", err)
-		p.state = ticketGone
+		p.over()
 	case got.Status == group.NotYet:
 		p.state = ticketNotYet
 	case got.Status == group.GotRange:
 		p.held, p.early = true, 0
-		p.take(w.openRange(got.Range))
+		p.take(p.openRange(got.Range))
 	default: // Empty, Stale
+		if got.Status == group.Stale {
+			w.count.dropped[0].Add(1)
+		}
 		w.cfg.Log.Debug("a ticket is over", "group", p.ticket.Group, "place", p.ticket.Place, "delivery", p.ticket.Number, "stale", got.Status == group.Stale)
-		p.state = ticketGone
+		p.over()
 	}
 	p.acknowledge(err)
 	for ; slots > 0 && p.needsRunner(); slots-- {
@@ -181,34 +187,82 @@ func (p *pump) pull() {
 	}
 }
 
+// offer leaves it to the next pull to tell what a range has ended with; false if none comes. What no pull has taken along, the range
+// tells at its next tick.
+func (p *pump) offer(o *openRange) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pulls {
+		p.ended = append(p.ended, o)
+	}
+	return p.pulls
+}
+
+// takeEnded returns what a pull is to tell along the way, of one range; the others tell it themselves.
+func (p *pump) takeEnded() (of *openRange, last ended) {
+	p.mu.Lock()
+	offered := p.ended
+	p.ended = nil
+	p.mu.Unlock()
+	for _, o := range offered {
+		if of != nil {
+			o.tellNow()
+			continue
+		}
+		o.mu.Lock()
+		t, ok := o.take()
+		o.mu.Unlock()
+		if ok {
+			of, last = o, t
+		}
+	}
+	return of, last
+}
+
+// over notes that the ticket is not this pump's any more.
+func (p *pump) over() {
+	p.state = ticketGone
+	p.mu.Lock()
+	p.pulls = false
+	offered := p.ended
+	p.ended = nil
+	p.mu.Unlock()
+	for _, o := range offered {
+		o.tellNow()
+	}
+}
+
 // take queues the members of a range; those that need no handler, or have none here, are decided at once.
 func (p *pump) take(o *openRange) {
 	w := p.w
-	var ready []member
+	ready := make([]*run, 0, len(o.r.Members))
+	var profile *group.Profile // of the member before: mostly of all
+	var handler Handler
+	var options record.Options
+	now := time.Now()
 	for i := range o.r.Members {
 		m := &o.r.Members[i]
-		_, known := w.lookup(m.Type, m.Args)
+		if m.Profile != profile {
+			profile, handler, options = m.Profile, w.cfg.Handlers[m.Type], w.options(m.Options)
+		}
 		switch {
 		case m.Reason != nil:
-			o.end(record.Outcome{
-				ID: keys.Member(o.r.Group, m.Index), Type: m.Type, Index: m.Index, State: record.Cancelled, Failure: m.Reason,
-				Attempt: 1, Delivery: o.r.Number, FinishedAt: w.cfg.Now(),
-			}, nil)
-		case !known:
+			o.end(&record.Outcome{Index: m.Index, State: record.Cancelled, Failure: m.Reason, Attempt: 1, FinishedAt: w.cfg.Redis(now)}, 0)
+		case handler == nil || !record.Knows(m.Args):
 			o.alone(m.Index, verdict{act: actGiveBack, delay: unknownFirst}, nil)
 			o.decided(1)
 		case o.r.Crashes >= record.Suspect:
 			o.apart(m.Index)
 			o.decided(1)
 		default:
-			ready = append(ready, member{of: o, m: m})
+			ready = append(ready, o.add(m, keys.Member(o.r.Group, m.Index), handler, options))
 			p.typ = m.Type
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = append(p.waiting, ready...)
-	p.lastPop = time.Now()
+	p.lastPop = now
 }
 
 // needsRunner reports whether a further slot should work on the members that wait.
@@ -219,7 +273,7 @@ func (p *pump) needsRunner() bool {
 	if n <= p.fresh {
 		return false
 	}
-	typ := p.waiting[0].m.Type
+	typ := p.waiting[0].job.Type
 	if !p.w.sizes.short(typ) || time.Since(p.lastPop) >= stallAfter {
 		return true
 	}
@@ -250,18 +304,19 @@ func (p *pump) work(fresh bool) {
 			go p.work(false) // a handler called Goexit: its goroutine is gone, the slot and the others are still there
 		}
 	}()
+	now := time.Now() // read once a member
 	for {
-		r := p.pop(fresh)
+		r := p.pop(fresh, now)
 		if fresh = false; r == nil {
 			done = true
 			return
 		}
-		r.exec()
+		now = r.exec(now)
 	}
 }
 
 // pop returns the next member, nil if there is none: then this runner is over.
-func (p *pump) pop(fresh bool) *run {
+func (p *pump) pop(fresh bool, now time.Time) *run {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if fresh {
@@ -271,12 +326,11 @@ func (p *pump) pop(fresh bool) *run {
 		p.runners--
 		return nil
 	}
-	m := p.waiting[0]
-	p.waiting[0] = member{}
+	r := p.waiting[0]
+	p.waiting[0] = nil
 	p.waiting = p.waiting[1:]
-	p.lastPop = time.Now()
-	p.w.wg.Add(1) // until the record knows how it ended; the pump holds wg itself while members wait
-	return m.of.start(m.m)
+	p.lastPop = now
+	return r
 }
 
 // pass lets the ticket go to the tail of its queue if somebody waits there.
@@ -289,7 +343,7 @@ func (p *pump) pass() {
 // give puts the ticket to the tail of its queue.
 func (p *pump) give() {
 	w := p.w
-	p.state = ticketGone
+	p.over()
 	var s record.Settled
 	if err := w.tell("pass ticket", p.ticket.Group, func(ctx context.Context) (err error) {
 		s, err = w.cfg.Groups.PassTicket(ctx, w.cfg.ID, p.ticket)
@@ -317,8 +371,8 @@ func (p *pump) drain() {
 	p.waiting = nil
 	p.mu.Unlock()
 	back := make(map[*openRange][]int)
-	for _, m := range waiting {
-		back[m.of] = append(back[m.of], m.m.Index)
+	for _, r := range waiting {
+		back[r.of] = append(back[r.of], r.job.Index)
 	}
 	for o, indexes := range back {
 		o.giveBack(indexes, nil)

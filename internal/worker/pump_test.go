@@ -47,7 +47,7 @@ func TestDecision36_EachMemberRunsOnceUnderSlots(t *testing.T) {
 					f := &fakeFleet{}
 					f.gather(c.members, "t")
 					var running, most, runs atomic.Int64
-					w := newWorker(t, f, c.slots, map[string]Handler{"t": func(context.Context, Job) Result {
+					w := newWorker(t, f, c.slots, map[string]Handler{"t": func(context.Context, *Job) Result {
 						runs.Add(1)
 						n := running.Add(1)
 						for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
@@ -83,7 +83,7 @@ func TestRangesFollowTheMeasurement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
 		f.gather(1000, "t")
-		w := newWorker(t, f, 4, map[string]Handler{"t": func(context.Context, Job) Result { return Result{} }})
+		w := newWorker(t, f, 4, map[string]Handler{"t": func(context.Context, *Job) Result { return Result{} }})
 		deliver(t, w, ticket)
 		w.wg.Wait()
 		synctest.Wait()
@@ -98,7 +98,7 @@ func TestAStragglerHoldsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
 		f.gather(500, "t")
-		w := newWorker(t, f, 2, map[string]Handler{"t": func(_ context.Context, j Job) Result {
+		w := newWorker(t, f, 2, map[string]Handler{"t": func(_ context.Context, j *Job) Result {
 			if j.Index == 200 {
 				time.Sleep(time.Minute)
 			}
@@ -126,7 +126,7 @@ func TestDecision06_AFailureIsToldAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
 		f.gather(64, "t")
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(_ context.Context, j Job) Result {
+		w := newWorker(t, f, 1, map[string]Handler{"t": func(_ context.Context, j *Job) Result {
 			time.Sleep(100 * time.Microsecond)
 			switch {
 			case j.Index == 40:
@@ -156,7 +156,7 @@ func TestSuccessesWaitFiveMillisecondsAtMost(t *testing.T) {
 		f := &fakeFleet{}
 		f.gather(200, "t")
 		var ended [200]time.Time
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(_ context.Context, j Job) Result {
+		w := newWorker(t, f, 1, map[string]Handler{"t": func(_ context.Context, j *Job) Result {
 			time.Sleep(500 * time.Microsecond)
 			ended[j.Index] = time.Now()
 			return Result{Value: []byte("1")}
@@ -165,7 +165,7 @@ func TestSuccessesWaitFiveMillisecondsAtMost(t *testing.T) {
 		w.wg.Wait()
 		synctest.Wait()
 		for _, x := range ends(t, f) {
-			if late := x.at.Sub(ended[x.out.Index]); late > flushAfter {
+			if late := x.at.Sub(ended[x.out.Index]); late > tickEvery {
 				t.Errorf("%s was told %s after its end", x.id, late)
 			}
 		}
@@ -181,7 +181,7 @@ func TestMembersThatFailMayRetryAlone(t *testing.T) {
 		}
 		f.members[4].Type = "unheard"
 		f.members[5].Reason = &record.Failure{Kind: "cancelled", Message: "enough"}
-		w := newWorker(t, f, 2, map[string]Handler{"t": func(_ context.Context, j Job) Result {
+		w := newWorker(t, f, 2, map[string]Handler{"t": func(_ context.Context, j *Job) Result {
 			switch j.Index {
 			case 2:
 				runtime.Goexit()
@@ -222,7 +222,7 @@ func TestDecision36_NotYetHoldsNoSlot(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := &fakeFleet{notYet: notYet}
 			f.gather(3, "t")
-			w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result { return Result{} }})
+			w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result { return Result{} }})
 			begin := time.Now()
 			deliver(t, w, ticket)
 			time.Sleep(want - notYetFirst/2)
@@ -232,7 +232,7 @@ func TestDecision36_NotYetHoldsNoSlot(t *testing.T) {
 			w.wg.Wait()
 			synctest.Wait()
 			ends(t, f)
-			if took := time.Since(begin); took < want || took > want+notYetLast+2*flushAfter { // a look at who waits begins a pause anew
+			if took := time.Since(begin); took < want || took > want+notYetLast+2*tickEvery { // a look at who waits begins a pause anew
 				t.Errorf("took %s with %d times not yet, want %s", took, notYet, want)
 			}
 		})
@@ -243,7 +243,7 @@ func TestDecision36_TheTicketGoesRoundWhereOthersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
 		f.gather(100, "t")
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result { time.Sleep(10 * time.Millisecond); return Result{} }})
+		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result { time.Sleep(10 * time.Millisecond); return Result{} }})
 		deliver(t, w, ticket)
 		time.Sleep(500 * time.Millisecond)
 		if got := f.list("pass"); len(got) != 0 {
@@ -327,7 +327,7 @@ func TestMembersAreNeverLost(t *testing.T) {
 					f.members[i].Options = record.Options{Retries: 1}.Encode()
 				}
 			}
-			w := newWorker(t, f, slots, map[string]Handler{"t": func(ctx context.Context, j Job) Result {
+			w := newWorker(t, f, slots, map[string]Handler{"t": func(ctx context.Context, j *Job) Result {
 				switch kinds[j.Index] {
 				case "error", "retry":
 					return failed("error", "no")

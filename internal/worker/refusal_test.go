@@ -22,13 +22,13 @@ func TestPassingRefusalsAreOutlasted(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := &fakeFleet{}
-			w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result {
+			w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result {
 				f.refuse(refusing(20, reply))
 				return Result{Value: []byte("1")}
 			}})
 			deliver(t, w, f.task("a", nil))
 			time.Sleep(5 * time.Minute)
-			if got := f.list("settle"); len(got) != 21 || w.Stats().Succeeded != 1 {
+			if got := f.list("settle"); len(got) != 21 || w.Stats().Ended[record.Succeeded] != 1 {
 				t.Errorf("%s: told %d times, %+v", reply, len(got), w.Stats())
 			}
 			if err := w.Drain(); err != nil {
@@ -47,7 +47,7 @@ func TestDrainNamesWhatWasRefused(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := &fakeFleet{}
-			w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, j Job) Result {
+			w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, j *Job) Result {
 				f.refuse(final)
 				if end == nil {
 					return untilDone(ctx, j)
@@ -70,7 +70,7 @@ func TestDrainNamesWhatWasRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
 		f.gather(3, "t")
-		w := newWorker(t, f, 3, map[string]Handler{"t": func(context.Context, Job) Result {
+		w := newWorker(t, f, 3, map[string]Handler{"t": func(context.Context, *Job) Result {
 			f.refuse(final)
 			return Result{Value: []byte("1")}
 		}})
@@ -103,7 +103,7 @@ func TestWhatIsNeitherClaimedNorBackComesAgain(t *testing.T) {
 				f.task("a", nil)
 				f.task("b", nil)
 				f.gather(1, "t")
-				w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, Job) Result { return Result{} }})
+				w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result { return Result{} }})
 				w.cfg.Groups = deafGroups{fakeGroups{f}}
 				if c.stop {
 					w.Stop()
@@ -127,12 +127,12 @@ func TestWhatIsNeitherClaimedNorBackComesAgain(t *testing.T) {
 // deafGroups refuses pulls, too.
 type deafGroups struct{ fakeGroups }
 
-func (g deafGroups) Pull(ctx context.Context, worker string, t record.Ticket, nonce string, want int) (group.Pull, error) {
+func (g deafGroups) Next(ctx context.Context, worker string, t record.Ticket, nonce string, want int, done *group.Ends) (group.Pull, record.Settled, error) {
 	g.mu.Lock()
 	err := g.answer()
 	g.mu.Unlock()
 	if err != nil {
-		return group.Pull{}, err
+		return group.Pull{}, record.Settled{}, err
 	}
-	return g.fakeGroups.Pull(ctx, worker, t, nonce, want)
+	return g.fakeGroups.Next(ctx, worker, t, nonce, want, done)
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -38,118 +39,160 @@ type run struct {
 	number  int64
 	options record.Options
 	handler Handler
-	args    []byte              // in their envelope
-	finish  func(verdict, *run) // tells the record; must not block
+	args    []byte // in their envelope
 
-	ctx     context.Context //nolint:containedctx // the handler's own: it begins and ends with the run
-	cancel  context.CancelCauseFunc
-	started time.Time // by Redis' clock
-	ended   time.Time // by Redis' clock; set by the judgement
+	ctx   runContext
+	begun time.Time // on the local clock, zero before; of a member guarded by of.mu
+	ended time.Time // on the local clock; set by the judgement
 
 	mu        sync.Mutex
-	begun     time.Time // on the local clock, for measuring
 	timeout   *time.Timer
 	deadline  *time.Timer
 	grace     *time.Timer
 	judged    bool
-	returned  bool
 	cancelled bool // a cancel was requested
 	reason    *record.Failure
 	timedOut  bool
 	overdue   bool // past the deadline
 	draining  bool
 	fenced    bool
+
+	started    bool // its handler was called
+	returned   bool // it has returned
+	complained bool // the log has said that it is stuck
 }
 
-// exec runs the handler in this goroutine. It comes back when the handler returned; where that calls runtime.Goexit it does
-// not come back, its deferred functions and those of its callers run.
-func (r *run) exec() {
-	if !r.begin() {
-		return
+// exec runs the handler in this goroutine, from now on the local clock, and comes back with the time when the handler returned. Where
+// that calls runtime.Goexit it does not come back, its deferred functions and those of its callers run.
+func (r *run) exec(now time.Time) (ended time.Time) {
+	if !r.begin(now) {
+		return now
 	}
-	res := Result{Failure: &record.Failure{Kind: kindGoexit, Message: "the handler called runtime.Goexit"}}
 	normal := false
 	defer func() {
-		if !normal {
-			if v := recover(); v != nil {
-				res = Result{Failure: Panicked(v)}
-			}
+		if normal {
+			return
 		}
-		r.end(res)
+		f := &record.Failure{Kind: kindGoexit, Message: "the handler called runtime.Goexit"}
+		if v := recover(); v != nil {
+			f = Panicked(v)
+		}
+		ended = r.end(Result{Failure: f})
 	}()
-	res = r.call()
+	res := r.call()
 	normal = true
+	return r.end(res)
 }
 
 // call runs the handler with its arguments out of their envelope. Large ones are in memory twice only while it runs.
 func (r *run) call() Result {
-	j := r.job
 	var err error
-	if j.Args, err = record.Unwrap(r.args); err != nil {
+	if r.job.Args, err = record.Unwrap(r.args); err != nil {
 		return Result{Permanent: true, Failure: &record.Failure{Kind: kindBadArgs, Message: "the arguments cannot be read: " + err.Error()}}
 	}
-	return r.handler(r.ctx, j)
+	return r.handler(&r.ctx, &r.job)
 }
 
-// begin arms the timers and enters the run into the worker's list; false if the run is over before it began.
-func (r *run) begin() bool {
-	r.ctx, r.cancel = context.WithCancelCause(r.w.base)
+// begin enters the run into the worker's list; false if the run is over before it began.
+func (r *run) begin(now time.Time) bool {
+	r.ctx.base = r.w.base
+	left := r.left(now)
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.w.cfg.Now()
-	left := r.job.Deadline.Sub(now)
+	closing := r.enter(now)
 	v := verdict{act: actGiveBack}
 	switch {
 	case r.fenced:
 		v = verdict{act: actDrop}
-	case r.w.runs.add(r): // the drain is at its end
+	case closing: // the drain is at its end
 	case r.cancelled:
 		v = verdict{state: record.Cancelled, failure: r.cancelFailure()}
-	case !r.job.Deadline.IsZero() && left <= 0:
+	case left <= 0:
 		v = verdict{state: record.TimedOut, failure: &record.Failure{Kind: kindDeadline, Message: "its deadline passed before it started"}}
 	default:
-		r.begun, r.started = time.Now(), now
-		if !r.job.Deadline.IsZero() {
-			r.deadline = time.AfterFunc(left, r.onDeadline)
+		if r.of == nil || min(r.options.Timeout(), left) < 2*tickEvery {
+			r.arm(now)
 		}
-		r.timeout = time.AfterFunc(r.options.Timeout(), r.onTimeout)
+		r.started = true
+		r.mu.Unlock()
 		r.w.count.started.Add(1)
 		r.w.count.running.Add(1)
 		return true
 	}
-	r.returned = true
-	r.close()
-	r.cancel(context.Canceled)
-	r.finish(v, r)
+	r.close(now)
+	r.mu.Unlock()
+	r.ctx.end(context.Canceled)
+	r.finish(v)
 	return false
 }
 
-// end takes what the handler returned.
-func (r *run) end(res Result) {
-	took := time.Since(r.begun)
+// enter puts the run into the list; true means that it must not begin. The caller holds mu, and gets no other run's mu meanwhile.
+func (r *run) enter(now time.Time) (closing bool) {
+	if r.of != nil {
+		return r.of.enter(r, now)
+	}
+	r.begun = now
+	return r.w.runs.add(r)
+}
+
+// left returns how long it is to the deadline.
+func (r *run) left(now time.Time) time.Duration {
+	if r.job.Deadline.IsZero() {
+		return math.MaxInt64
+	}
+	return r.job.Deadline.Sub(r.w.cfg.Redis(now))
+}
+
+// arm starts the timers, unless that is done or too late. The caller holds mu.
+func (r *run) arm(now time.Time) {
+	if r.judged || r.timeout != nil {
+		return
+	}
+	if !r.job.Deadline.IsZero() {
+		r.deadline = time.AfterFunc(r.left(now), r.onDeadline)
+	}
+	r.timeout = time.AfterFunc(r.options.Timeout()-now.Sub(r.begun), r.onTimeout)
+}
+
+// end takes what the handler returned, and returns when.
+func (r *run) end(res Result) time.Time {
+	now := time.Now()
 	r.w.count.running.Add(-1)
 	r.mu.Lock()
 	r.returned = true
-	late := r.judged
+	late, complained := r.judged, r.complained
 	var v verdict
 	if !late {
 		v = r.judge(res)
-		r.close()
+		r.close(now)
 	}
 	r.mu.Unlock()
-	r.w.sizes.observe(r.job.Type, took)
-	r.cancel(context.Canceled)
+	r.w.sizes.observe(r.job.Type, now.Sub(r.begun))
+	r.ctx.end(context.Canceled)
 	if late {
 		r.w.count.stuck.Add(-1)
-		return
+		if complained {
+			r.w.cfg.Log.Warn("a stuck handler has returned; its slot is free", "task_id", r.job.ID, "type", r.job.Type, "delivery", r.number,
+				"after", now.Sub(r.begun).Round(time.Millisecond))
+		}
+	} else {
+		r.finish(v)
 	}
-	r.finish(v, r)
+	return now
+}
+
+// finish tells the record. It does not block.
+func (r *run) finish(v verdict) {
+	if r.of != nil {
+		r.of.finish(v, r)
+	} else {
+		r.w.finishTask(v, r)
+	}
 }
 
 // close notes the judgement. The caller holds mu.
-func (r *run) close() {
-	r.judged, r.ended = true, r.w.cfg.Now()
-	for _, t := range []*time.Timer{r.timeout, r.deadline, r.grace} {
+func (r *run) close(now time.Time) {
+	r.judged, r.ended = true, now
+	for _, t := range [...]*time.Timer{r.timeout, r.deadline, r.grace} {
 		if t != nil {
 			t.Stop()
 		}
@@ -200,7 +243,7 @@ func (r *run) again(f *record.Failure, after *time.Duration) verdict {
 		delay = max(*after, 0)
 	}
 	if !r.job.Deadline.IsZero() {
-		delay = max(min(delay, r.job.Deadline.Sub(r.w.cfg.Now())), time.Millisecond) // backoff ends at the deadline
+		delay = max(min(delay, r.left(time.Now())), time.Millisecond) // backoff ends at the deadline
 	}
 	return verdict{act: actRetry, failure: f, delay: delay}
 }
@@ -228,15 +271,16 @@ func (r *run) timeoutText() string {
 	return fmt.Sprintf("ran longer than its time-out of %s", r.options.Timeout())
 }
 
-// requestCancel ends the handler's context for a cancel, and starts the grace. A second one changes nothing.
-func (r *run) requestCancel(reason *record.Failure) {
+// requestCancel ends the handler's context for a cancel, and starts the grace. A second one changes nothing, and is false.
+func (r *run) requestCancel(reason *record.Failure) (first bool) {
 	r.stop(func() error {
 		if r.cancelled {
 			return nil
 		}
-		r.cancelled, r.reason = true, reason
+		first, r.cancelled, r.reason = true, true, reason
 		return r.w.cfg.Causes.Cancelled(r.cancelFailure().Message)
 	}, true)
+	return first
 }
 
 func (r *run) onTimeout() {
@@ -265,13 +309,13 @@ func (r *run) stop(mark func() error, graceful bool) {
 	}
 	r.mu.Unlock()
 	if cause != nil {
-		r.cancel(cause)
+		r.ctx.end(cause)
 	}
 }
 
 // onGrace settles a task whose handler did not return in time.
 func (r *run) onGrace() {
-	r.abandon(func() verdict {
+	r.abandon(0, func() verdict {
 		switch {
 		case r.cancelled:
 			return verdict{state: record.Cancelled, failure: r.cancelFailure()}
@@ -285,26 +329,42 @@ func (r *run) onGrace() {
 
 // giveBack ends the run at the end of a drain.
 func (r *run) giveBack() {
-	r.abandon(func() verdict { return verdict{act: actGiveBack} })
+	r.abandon(-1, func() verdict { return verdict{act: actGiveBack} })
 }
 
 // fence ends the run because the task has a newer delivery.
 func (r *run) fence() {
 	r.stop(func() error { r.fenced = true; return r.w.cfg.Causes.Fenced }, false)
-	r.abandon(func() verdict { return verdict{act: actDrop} })
+	r.abandon(r.options.Grace(), func() verdict { return verdict{act: actDrop} })
 }
 
-// abandon judges a run whose handler has not returned. Its slot stays taken until it does.
-func (r *run) abandon(judge func() verdict) {
+// abandon judges a run whose handler has not returned. Its slot stays taken until it does; where that is not so after patience, the
+// log says it (negative: never).
+func (r *run) abandon(patience time.Duration, judge func() verdict) {
 	r.mu.Lock()
 	if r.judged {
 		r.mu.Unlock()
 		return
 	}
 	v := judge()
-	r.close()
+	r.close(time.Now())
 	r.w.count.stuck.Add(1)
 	r.mu.Unlock()
-	r.cancel(context.Canceled)
-	r.finish(v, r)
+	r.ctx.end(context.Canceled)
+	if patience >= 0 {
+		time.AfterFunc(patience, r.complain)
+	}
+	r.finish(v)
+}
+
+// complain says that a handler does not return though its context has ended.
+func (r *run) complain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.returned {
+		return
+	}
+	r.complained = true
+	r.w.cfg.Log.Warn("a handler ignores its end; its slot stays taken until it returns", "task_id", r.job.ID, "type", r.job.Type,
+		"delivery", r.number, "running", time.Since(r.begun).Round(time.Millisecond), "stuck", r.w.count.stuck.Load(), "slots", r.w.cfg.Slots.Size())
 }

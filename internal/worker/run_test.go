@@ -28,35 +28,35 @@ func TestHandlerReturns(t *testing.T) {
 		message string
 		delay   time.Duration
 	}{
-		{name: "value", handler: func(context.Context, Job) Result { return Result{Value: []byte("2")} }, want: "settle succeeded"},
-		{name: "error", handler: func(context.Context, Job) Result { return failed("error", "no") }, want: "settle failed error", message: "no"},
-		{name: "error, a retry left", handler: func(context.Context, Job) Result { return failed("error", "no") }, retries: 1, want: "retry error", message: "no"},
-		{name: "error, the retries used up", handler: func(context.Context, Job) Result { return failed("error", "no") }, retries: 1, attempt: 2, want: "settle failed error"},
-		{name: "permanent", handler: func(context.Context, Job) Result {
+		{name: "value", handler: func(context.Context, *Job) Result { return Result{Value: []byte("2")} }, want: "settle succeeded"},
+		{name: "error", handler: func(context.Context, *Job) Result { return failed("error", "no") }, want: "settle failed error", message: "no"},
+		{name: "error, a retry left", handler: func(context.Context, *Job) Result { return failed("error", "no") }, retries: 1, want: "retry error", message: "no"},
+		{name: "error, the retries used up", handler: func(context.Context, *Job) Result { return failed("error", "no") }, retries: 1, attempt: 2, want: "settle failed error"},
+		{name: "permanent", handler: func(context.Context, *Job) Result {
 			r := failed("error", "no")
 			r.Permanent = true
 			return r
 		}, retries: 5, want: "settle failed error"},
-		{name: "retry after", handler: func(context.Context, Job) Result {
+		{name: "retry after", handler: func(context.Context, *Job) Result {
 			r := failed("error", "later")
 			r.After = &hour
 			return r
 		}, retries: 5, want: "retry error", delay: hour},
-		{name: "context.Canceled without a cancel", handler: func(context.Context, Job) Result {
+		{name: "context.Canceled without a cancel", handler: func(context.Context, *Job) Result {
 			r := failed("error", "context canceled")
 			r.Canceled = true
 			return r
 		}, want: "settle failed error"},
-		{name: "cancelled by itself", handler: func(context.Context, Job) Result { return failed("cancelled", "a child's") }, retries: 5, want: "settle cancelled cancelled", message: "a child's"},
-		{name: "panic", handler: func(context.Context, Job) Result { panic("boom") }, want: "settle failed panic", message: "boom"},
-		{name: "panic with an error", handler: func(context.Context, Job) Result { panic(errors.New("boom")) }, want: "settle failed panic", message: "boom"},
-		{name: "panic with nil", handler: func(context.Context, Job) Result { panic(nil) }, want: "settle failed panic", message: "panic called with nil argument"}, //nolint:govet // this is the case
-		{name: "panic whose text panics", handler: func(context.Context, Job) Result { panic(evil{}) }, want: "settle failed panic"},
-		{name: "panic, a retry left", handler: func(context.Context, Job) Result { panic("boom") }, retries: 1, want: "retry panic"},
-		{name: "goexit", handler: func(context.Context, Job) Result { runtime.Goexit(); return Result{} }, want: "settle failed goexit"},
-		{name: "result over the limit", handler: func(context.Context, Job) Result { return Result{Value: make([]byte, 101)} }, retries: 5, want: "settle failed result_too_large"},
-		{name: "message over the limit", handler: func(context.Context, Job) Result { return failed("error", strings.Repeat("ä", TextMax)) }, want: "settle failed error", message: strings.Repeat("ä", TextMax/2)},
-		{name: "message that is no text", handler: func(context.Context, Job) Result { return failed("error", "a\xffb") }, want: "settle failed error", message: "a\uFFFDb"},
+		{name: "cancelled by itself", handler: func(context.Context, *Job) Result { return failed("cancelled", "a child's") }, retries: 5, want: "settle cancelled cancelled", message: "a child's"},
+		{name: "panic", handler: func(context.Context, *Job) Result { panic("boom") }, want: "settle failed panic", message: "boom"},
+		{name: "panic with an error", handler: func(context.Context, *Job) Result { panic(errors.New("boom")) }, want: "settle failed panic", message: "boom"},
+		{name: "panic with nil", handler: func(context.Context, *Job) Result { panic(nil) }, want: "settle failed panic", message: "panic called with nil argument"}, //nolint:govet // this is the case
+		{name: "panic whose text panics", handler: func(context.Context, *Job) Result { panic(evil{}) }, want: "settle failed panic"},
+		{name: "panic, a retry left", handler: func(context.Context, *Job) Result { panic("boom") }, retries: 1, want: "retry panic"},
+		{name: "goexit", handler: func(context.Context, *Job) Result { runtime.Goexit(); return Result{} }, want: "settle failed goexit"},
+		{name: "result over the limit", handler: func(context.Context, *Job) Result { return Result{Value: make([]byte, 101)} }, retries: 5, want: "settle failed result_too_large"},
+		{name: "message over the limit", handler: func(context.Context, *Job) Result { return failed("error", strings.Repeat("ä", TextMax)) }, want: "settle failed error", message: strings.Repeat("ä", TextMax/2)},
+		{name: "message that is no text", handler: func(context.Context, *Job) Result { return failed("error", "a\xffb") }, want: "settle failed error", message: "a\uFFFDb"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -110,16 +110,16 @@ func TestDecision15_Timeout(t *testing.T) {
 	}{
 		{name: "returns its error", handler: untilDone, want: "settle timed_out timeout", after: second},
 		{name: "returns its error, a retry left", handler: untilDone, retries: 1, want: "retry timeout", after: second},
-		{name: "returns a value within the grace", handler: func(ctx context.Context, _ Job) Result {
+		{name: "returns a value within the grace", handler: func(ctx context.Context, _ *Job) Result {
 			<-ctx.Done()
 			time.Sleep(second)
 			return Result{Value: []byte("1")}
 		}, want: "settle succeeded", after: 2 * second},
-		{name: "does not return", handler: func(context.Context, Job) Result {
+		{name: "does not return", handler: func(context.Context, *Job) Result {
 			time.Sleep(time.Minute)
 			return Result{Value: []byte("1")}
 		}, want: "settle timed_out timeout", after: 6 * second, stuck: 1},
-		{name: "does not return, a retry left", handler: func(context.Context, Job) Result {
+		{name: "does not return, a retry left", handler: func(context.Context, *Job) Result {
 			time.Sleep(time.Minute)
 			return Result{Value: []byte("1")}
 		}, retries: 1, want: "retry timeout", after: 6 * second, stuck: 1},
@@ -128,7 +128,7 @@ func TestDecision15_Timeout(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := &fakeFleet{}
 				var cause error
-				w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, j Job) Result {
+				w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, j *Job) Result {
 					defer func() { cause = context.Cause(ctx) }()
 					return c.handler(ctx, j)
 				}})
@@ -179,19 +179,19 @@ func TestDecision11_Cancel(t *testing.T) {
 	}{
 		{name: "before it starts", early: true, handler: untilDone, want: "cancelled cancelled", message: "enough", after: 0},
 		{name: "returns context.Canceled", handler: untilDone, want: "cancelled cancelled", message: "enough", after: second},
-		{name: "returns a value, whether or not it noticed", handler: func(context.Context, Job) Result {
+		{name: "returns a value, whether or not it noticed", handler: func(context.Context, *Job) Result {
 			time.Sleep(3 * second)
 			return Result{Value: []byte("1")}
 		}, want: "succeeded", after: 3 * second},
-		{name: "returns another error: failed, not retried", handler: func(ctx context.Context, _ Job) Result {
+		{name: "returns another error: failed, not retried", handler: func(ctx context.Context, _ *Job) Result {
 			<-ctx.Done()
 			return failed("error", "cleanup failed")
 		}, want: "failed error", message: "cleanup failed", after: second},
-		{name: "returns a cancelled error", handler: func(ctx context.Context, _ Job) Result {
+		{name: "returns a cancelled error", handler: func(ctx context.Context, _ *Job) Result {
 			<-ctx.Done()
 			return failed("cancelled", "its own words")
 		}, want: "cancelled cancelled", message: "enough", after: second},
-		{name: "does not return within the grace", handler: func(context.Context, Job) Result {
+		{name: "does not return within the grace", handler: func(context.Context, *Job) Result {
 			time.Sleep(time.Minute)
 			return Result{Value: []byte("1")}
 		}, want: "cancelled cancelled", message: "enough", after: 6 * second},
@@ -253,7 +253,7 @@ func TestDecision15_Deadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
 		var cause error
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, j Job) Result {
+		w := newWorker(t, f, 1, map[string]Handler{"t": func(ctx context.Context, j *Job) Result {
 			defer func() { cause = context.Cause(ctx) }()
 			return untilDone(ctx, j)
 		}})

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gatherq/gatherq/internal/group"
 	"github.com/gatherq/gatherq/internal/keys"
@@ -16,10 +17,10 @@ import (
 // runs is what this worker holds: from the start of a handler, and from the pull of a range, to the record's answer about its end.
 type runs struct {
 	mu       sync.Mutex
-	held     map[*run]struct{}
+	held     map[*run]struct{} // but for those that ranges hold
 	ranges   map[*openRange]struct{}
 	pumps    map[*pump]struct{}
-	draining bool // what comes now goes back at once
+	draining atomic.Bool // what comes now goes back at once
 }
 
 // add enters a run; true means that the drain is at its end and the handler must not begin.
@@ -30,7 +31,7 @@ func (s *runs) add(r *run) bool {
 		s.held = make(map[*run]struct{})
 	}
 	s.held[r] = struct{}{}
-	return s.draining
+	return s.draining.Load()
 }
 
 func (s *runs) remove(r *run) {
@@ -54,11 +55,20 @@ func (s *runs) close(o *openRange) {
 	delete(s.ranges, o)
 }
 
-// list returns all runs. With draining set, those that come later do not begin.
-func (s *runs) list(draining bool) []*run {
+// last returns all runs. Those that come later do not begin.
+func (s *runs) last() []*run {
+	s.draining.Store(true)
+	all := s.alone()
+	for _, o := range s.openRanges() {
+		all = o.running(all)
+	}
+	return all
+}
+
+// alone returns the runs that are not a range's.
+func (s *runs) alone() []*run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.draining = s.draining || draining
 	return slices.Collect(maps.Keys(s.held))
 }
 
@@ -68,17 +78,20 @@ func (s *runs) openRanges() []*openRange {
 	return slices.Collect(maps.Keys(s.ranges))
 }
 
+// size returns how many runs there are that the record has not answered about.
 func (s *runs) size() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.held)
+	n := len(s.alone())
+	for _, o := range s.openRanges() {
+		n += o.unanswered()
+	}
+	return n
 }
 
 // Ask asks the records about what this worker holds, and passes on what they say: ends that were requested, deliveries that are
 // in other hands. It goes with each beat, in case a notice was lost.
 func (w *Worker) Ask(ctx context.Context) error {
 	alone := make(map[record.Ref]*run)
-	for _, r := range w.runs.list(false) {
+	for _, r := range w.runs.alone() {
 		if r.of == nil {
 			alone[record.Ref{ID: r.job.ID, Number: r.number}] = r
 		}
@@ -91,8 +104,8 @@ func (w *Worker) Ask(ctx context.Context) error {
 		for _, f := range flags {
 			if r := alone[f.Ref]; r != nil && f.Fenced {
 				r.fence()
-			} else if r != nil {
-				r.requestCancel(f.Reason)
+			} else if r != nil && r.requestCancel(f.Reason) {
+				w.count.unheard.Add(1)
 			}
 		}
 	}
@@ -112,11 +125,13 @@ func (w *Worker) Ask(ctx context.Context) error {
 		switch {
 		case f.Fenced:
 			open[i].stop(nil)
-		case f.Reason != nil:
-			open[i].stop(f.Reason)
+		case f.Reason != nil && open[i].stop(f.Reason):
+			w.count.unheard.Add(1)
 		}
 		for index, reason := range f.Members {
-			open[i].stopMember(index, reason)
+			if open[i].stopMember(index, reason) {
+				w.count.unheard.Add(1)
+			}
 		}
 	}
 	return nil
@@ -127,24 +142,38 @@ func (w *Worker) Notice(n record.Notice) {
 	if n.Kind != 'c' {
 		return
 	}
+	open := w.runs.openRanges()
 	if rest, ok := strings.CutPrefix(n.ID, "x|"); ok {
-		for _, o := range w.runs.openRanges() {
+		for _, o := range open {
 			if rest == fmt.Sprintf("%s|%d", o.r.Group, o.r.ID) && n.Number == o.r.Number {
-				o.stop(n.Reason)
+				w.stopGroup(o.r.Group, open, n.Reason)
+				return
 			}
 		}
 		return
 	}
-	for _, r := range w.runs.list(false) {
-		if r.job.ID == n.ID && r.number == n.Number {
+	for _, r := range w.runs.alone() {
+		if r.of == nil && r.job.ID == n.ID && r.number == n.Number {
 			r.requestCancel(n.Reason)
 		}
 	}
 	if gid, index, ok := keys.SplitMember(n.ID); ok {
-		for _, o := range w.runs.openRanges() {
+		for _, o := range open {
 			if o.r.Group == gid && n.Number == o.r.Number && index >= o.r.From && index < o.r.To {
 				o.stopMember(index, n.Reason)
 			}
 		}
+	}
+}
+
+// stopGroup passes on that a whole group is to end. Each of its ranges is told so, but what one of them frees must not start a member of
+// the next.
+func (w *Worker) stopGroup(gid string, open []*openRange, reason *record.Failure) {
+	theirs := slices.DeleteFunc(open, func(o *openRange) bool { return o.r.Group != gid })
+	for _, o := range theirs {
+		o.mark(reason)
+	}
+	for _, o := range theirs {
+		o.stop(reason)
 	}
 }

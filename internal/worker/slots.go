@@ -173,11 +173,11 @@ func (s *Slots) release() {
 // Size returns how many there are.
 func (s *Slots) Size() int { return s.size }
 
-// Free returns how many are free now.
+// Free returns how many nobody works in now: also those that the gate holds while it asks.
 func (s *Slots) Free() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.size - s.taken
+	return s.size - s.taken + s.gate - s.lent
 }
 
 // Gate is the slots as the gate takes them: a slot that it holds for longer than a moment may be lent.

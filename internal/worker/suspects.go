@@ -38,7 +38,7 @@ func (s *suspects) enter(w *Worker, r *run) bool {
 		if w.Draining() {
 			delay = 0
 		}
-		r.finish(verdict{act: actGiveBack, delay: delay/2 + rand.N(delay+1)}, r)
+		r.finish(verdict{act: actGiveBack, delay: delay/2 + rand.N(delay+1)})
 		return false
 	}
 	s.since.Store(int64(time.Since(s.start)))
@@ -55,7 +55,7 @@ func (s *suspects) enter(w *Worker, r *run) bool {
 	if err != nil {
 		v = verdict{act: actGiveBack, delay: suspectFirst}
 	}
-	r.finish(v, r)
+	r.finish(v)
 	return false
 }
 

@@ -19,7 +19,7 @@ func TestDecision05_OneSuspectRunsAtATime(t *testing.T) {
 		f := &fakeFleet{}
 		running, most := 0, 0
 		long := make(chan struct{})
-		w := newWorker(t, f, 20, map[string]Handler{"t": func(_ context.Context, j Job) Result {
+		w := newWorker(t, f, 20, map[string]Handler{"t": func(_ context.Context, j *Job) Result {
 			if j.Crashes >= record.Suspect {
 				running++
 				most = max(most, running)
@@ -67,7 +67,7 @@ func TestDecision05_OneSuspectRunsAtATime(t *testing.T) {
 func TestDecision05_ASuspectThatIsNotOursDoesNotStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{fenced: true}
-		w := newWorker(t, f, 2, map[string]Handler{"t": func(context.Context, Job) Result {
+		w := newWorker(t, f, 2, map[string]Handler{"t": func(context.Context, *Job) Result {
 			t.Error("it ran")
 			return Result{}
 		}})
@@ -112,7 +112,7 @@ func TestDecision05_SuspectsLeaveTheirRangeBeforeTheyStart(t *testing.T) {
 		for i := range 3 {
 			f.members = append(f.members, group.RangeMember{Index: i, Profile: &group.Profile{Type: "t"}, Args: record.Wrap([]byte("1"))})
 		}
-		w := newWorker(t, f, 4, map[string]Handler{"t": func(context.Context, Job) Result {
+		w := newWorker(t, f, 4, map[string]Handler{"t": func(context.Context, *Job) Result {
 			t.Error("it ran")
 			return Result{}
 		}})
@@ -133,7 +133,7 @@ func TestDecision03_HoldingsAreWhatIsInThisWorkersHands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{members: []group.RangeMember{{Index: 0, Profile: &group.Profile{Type: "t"}, Args: record.Wrap([]byte("1"))}}}
 		end := make(chan struct{})
-		w := newWorker(t, f, 4, map[string]Handler{"t": func(context.Context, Job) Result { <-end; return Result{Value: []byte("1")} }})
+		w := newWorker(t, f, 4, map[string]Handler{"t": func(context.Context, *Job) Result { <-end; return Result{Value: []byte("1")} }})
 		deliver(t, w, f.task("a", nil))
 		f.notYet = 1
 		deliver(t, w, record.Delivery{Ticket: &record.Ticket{Group: "g", Nonce: "n", Place: 3, Number: 1}})

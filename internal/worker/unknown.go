@@ -24,7 +24,7 @@ func unknownDelay(waited time.Duration) time.Duration {
 func (w *Worker) unknown(c record.Claim) {
 	var waited time.Duration
 	if !c.UnknownSince.IsZero() {
-		waited = w.cfg.Now().Sub(c.UnknownSince)
+		waited = w.cfg.Redis(time.Now()).Sub(c.UnknownSince)
 	}
 	v := verdict{act: actGiveBack, delay: unknownDelay(waited)}
 	if waited >= w.cfg.UnknownTypeWait {

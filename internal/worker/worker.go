@@ -33,8 +33,9 @@ type Records interface {
 
 // Groups is what it needs of group.Store.
 type Groups interface {
-	Pull(ctx context.Context, worker string, t record.Ticket, nonce string, want int) (group.Pull, error)
-	SettleRange(ctx context.Context, worker string, r *group.Range, outs []record.Outcome) (record.Settled, error)
+	// Next settles done, if there is any, and pulls.
+	Next(ctx context.Context, worker string, t record.Ticket, nonce string, want int, done *group.Ends) (group.Pull, record.Settled, error)
+	Settle(ctx context.Context, ends *group.Ends) (record.Settled, error)
 	Leave(ctx context.Context, worker string, r *group.Range, index int, f *record.Failure, delay time.Duration) (record.Settled, error)
 	Apart(ctx context.Context, worker string, r *group.Range, index int) (record.Settled, error)
 	ReturnRange(ctx context.Context, worker string, r *group.Range, indexes []int) (record.Settled, error)
@@ -70,9 +71,9 @@ type Config struct {
 	Known func(ctx context.Context, queue, typ string) (bool, error)
 	// Outbox is told that an end of the task or group with that ID waits to be told to others. It must not block.
 	Outbox func(id string)
-	// Now is Redis' clock as far as it is known here.
-	Now func() time.Time
-	Log *slog.Logger
+	// Redis returns what Redis' clock showed, as far as it is known here, when ours showed local.
+	Redis func(local time.Time) time.Time
+	Log   *slog.Logger
 }
 
 // Worker is the executor of one process. Deliver gives it work; Drain ends it.
@@ -93,11 +94,8 @@ type Worker struct {
 	aborts    chan struct{}
 	once      sync.Once
 
-	count struct {
-		started, succeeded, failed, cancelled, fenced atomic.Uint64
-		running, stuck                                atomic.Int64
-		untold                                        atomic.Int64 // tasks and tickets held here whose end or return Redis refused for good
-	}
+	count   counts
+	untold  atomic.Int64 // tasks and tickets held here whose end or return Redis refused for good
 	waiting waitingCache
 }
 
@@ -107,21 +105,6 @@ func New(base context.Context, cfg Config) *Worker {
 	w.life, w.kill = context.WithCancel(context.WithoutCancel(base))
 	w.pull, w.stop = context.WithCancel(w.life)
 	return w
-}
-
-// Stats is a snapshot of a Worker.
-type Stats struct {
-	Slots, Running, Stuck                         int
-	Started, Succeeded, Failed, Cancelled, Fenced uint64
-}
-
-// Stats returns slots and counters since the start. Stuck handlers are among the running ones.
-func (w *Worker) Stats() Stats {
-	return Stats{
-		Slots: w.cfg.Slots.Size(), Running: int(w.count.running.Load()), Stuck: int(w.count.stuck.Load()),
-		Started: w.count.started.Load(), Succeeded: w.count.succeeded.Load(), Failed: w.count.failed.Load(),
-		Cancelled: w.count.cancelled.Load(), Fenced: w.count.fenced.Load(),
-	}
 }
 
 // Draining reports whether nothing new is taken any more.

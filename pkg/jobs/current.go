@@ -21,20 +21,34 @@ type Run struct {
 	Deadline time.Time // by Redis' clock; zero: none
 }
 
-// current is what a handler's context carries.
+// current is a handler's context: it carries the run.
 type current struct {
-	run    Run
-	client *Client
+	context.Context //nolint:containedctx // it is one
+	client          *Client
+	job             *worker.Job
 }
 
 type currentKey struct{}
 
+// Value implements context.Context.
+func (c *current) Value(key any) any {
+	if key == (currentKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
 // Current returns the run of a handler's context; the zero Run, whose ID is empty, elsewhere.
 func Current(ctx context.Context) Run {
-	if c, ok := ctx.Value(currentKey{}).(*current); ok {
-		return c.run
+	c, ok := ctx.Value(currentKey{}).(*current)
+	if !ok {
+		return Run{}
 	}
-	return Run{}
+	j := c.job
+	return Run{
+		ID: j.ID, Type: j.Type, Queue: j.Queue, Attempt: j.Attempt, Delivery: int(j.Delivery), Crashes: j.Crashes,
+		Group: j.Group, Index: j.Index, QueuedAt: j.QueuedAt, Deadline: j.Deadline,
+	}
 }
 
 // ClientFrom returns the client of the worker that runs the handler, nil elsewhere. It stays usable while the handler runs.
@@ -43,11 +57,4 @@ func ClientFrom(ctx context.Context) *Client {
 		return c.client
 	}
 	return nil
-}
-
-func withCurrent(ctx context.Context, c *Client, j worker.Job) context.Context {
-	return context.WithValue(ctx, currentKey{}, &current{client: c, run: Run{
-		ID: j.ID, Type: j.Type, Queue: j.Queue, Attempt: j.Attempt, Delivery: int(j.Delivery), Crashes: j.Crashes,
-		Group: j.Group, Index: j.Index, QueuedAt: j.QueuedAt, Deadline: j.Deadline,
-	}})
 }

@@ -56,6 +56,8 @@ type service struct {
 	exec   *worker.Worker
 	server atomic.Pointer[carrier.Server]
 	reaper *fleet.Reaper
+
+	repairs fleet.Repairs
 }
 
 func (s *service) run(ctx context.Context) error {
@@ -69,13 +71,14 @@ func (s *service) run(ctx context.Context) error {
 	errands := func() fleet.Errands { return beat.Errands() }
 	outbox := fleet.NewOutbox(fleet.OutboxConfig{
 		Shards: e.Keys().Shards(), Deliver: e.Groups().DeliverOutbox, Late: e.Groups().DeliverLate,
-		Errands: errands, Calm: calm, Log: e.Log(),
+		Errands: errands, Calm: calm, Repairs: &s.repairs, Log: e.Log(),
 	})
 	handOver := func(ctx context.Context, hs []record.HandOver) error {
 		return e.Carrier().HandOver(ctx, e.Records(), hs)
 	}
 	promoter := fleet.NewPromoter(fleet.PromoterConfig{
-		Shards: e.Keys().Shards(), Due: e.Records().Due, Clock: s.clock, Outbox: outbox, Seen: !cluster, Calm: calm, Log: e.Log(),
+		Shards: e.Keys().Shards(), Due: e.Records().Due, Clock: s.clock, Outbox: outbox, Seen: !cluster, Calm: calm,
+		Repairs: &s.repairs, Log: e.Log(),
 		HandOver: handOver,
 		Bind:     func(ctx context.Context, id string) error { return e.Groups().Bind(ctx, id, e.Carrier()) },
 		Sweep:    e.Groups().Sweep,
@@ -91,13 +94,14 @@ func (s *service) run(ctx context.Context) error {
 			return fleet.Known(ctx, e.Conn(), e.Keys(), queue, typ)
 		},
 		Outbox: func(id string) { outbox.Kick(e.Keys().Shard(id)) },
-		Now:    s.clock.Now, Log: e.Log(),
+		Redis:  s.clock.At, Log: e.Log(),
 	})
 	s.reaper = fleet.NewReaper(fleet.ReaperConfig{
-		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Reap: e.Groups().Reap, HandOver: handOver, Outbox: outbox, Log: e.Log(),
+		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Reap: e.Groups().Reap, HandOver: handOver, Outbox: outbox,
+		Repairs: &s.repairs, Log: e.Log(),
 	})
 	beat = fleet.NewBeat(fleet.BeatConfig{
-		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Clock: s.clock, Calm: calm, Log: e.Log(), Ask: s.exec.Ask,
+		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Clock: s.clock, Calm: calm, Repairs: &s.repairs, Log: e.Log(), Ask: s.exec.Ask,
 		Look: s.look, Told: promoter.Told, Read: s.reaper.Read, Return: s.reaper.Return,
 		Revive: func(ctx context.Context, beat int64) error { return e.Groups().Revive(ctx, s.id, beat) },
 		Queues: w.cfg.Queues, Types: slices.Collect(maps.Keys(w.handlers)),
@@ -107,7 +111,7 @@ func (s *service) run(ctx context.Context) error {
 		},
 	})
 	strays := fleet.NewStrays(fleet.StraysConfig{
-		Queues: slices.Collect(maps.Keys(w.cfg.Queues)), Errands: errands, Calm: calm, Log: e.Log(),
+		Queues: slices.Collect(maps.Keys(w.cfg.Queues)), Errands: errands, Calm: calm, Repairs: &s.repairs, Log: e.Log(),
 		Look: func(ctx context.Context, queue string, age time.Duration) (int, int, error) {
 			return e.Carrier().Strays(ctx, queue, age, e.Records().Unclaimed)
 		},
@@ -117,7 +121,7 @@ func (s *service) run(ctx context.Context) error {
 	})
 	reconciler := fleet.NewReconciler(fleet.ReconcilerConfig{
 		Conn: e.Conn(), Keys: e.Keys(), Records: e.Records(), Groups: e.Groups(), Carrier: e.Carrier(), Outbox: outbox,
-		Errands: errands, Calm: calm, Log: e.Log(),
+		Errands: errands, Calm: calm, Repairs: &s.repairs, Log: e.Log(),
 	})
 	if _, err := beat.Once(ctx); err != nil {
 		return unstored("", err)
@@ -167,7 +171,7 @@ func (s *service) serve(ctx context.Context) error {
 	s.server.Store(server)
 	close(started)
 	w.mu.Lock()
-	w.exec, w.reaper = s.exec, s.reaper
+	w.service = s
 	w.mu.Unlock()
 	close(w.ready)
 	s.engine.Log().Info("worker takes tasks", "worker", s.id, "queues", len(w.cfg.Queues), "slots", w.slots.Size(), "types", len(w.handlers))
@@ -227,12 +231,9 @@ func (s *service) listen(ctx context.Context, promoter *fleet.Promoter) {
 					}
 					continue
 				}
-				n, err := record.ParseNotice([]byte(e.Payload))
-				if err != nil {
+				if err := record.ParseNotices([]byte(e.Payload), s.exec.Notice); err != nil {
 					s.engine.Log().Debug("a message that is no notice", "err", err)
-					continue
 				}
-				s.exec.Notice(n)
 			}
 		}
 	}

@@ -27,7 +27,7 @@ func try(ctx context.Context, w any, args any, j worker.Job) ([]byte, error) {
 	if j.Args, refused = encodeArgs(args, jw.client.cfg.MaxArgs); refused != nil {
 		return nil, refused
 	}
-	res := handler(ctx, j)
+	res := handler(ctx, &j)
 	if res.Failure == nil {
 		if r := between("result", len(res.Value), 0, jw.client.cfg.MaxResult); r != nil {
 			res.Failure = &record.Failure{Kind: string(ErrResultTooLarge), Message: r.Why}

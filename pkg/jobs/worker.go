@@ -14,8 +14,8 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"github.com/gatherq/gatherq/internal/fleet"
 	"github.com/gatherq/gatherq/internal/names"
+	"github.com/gatherq/gatherq/internal/record"
 	"github.com/gatherq/gatherq/internal/worker"
 )
 
@@ -138,8 +138,7 @@ type Worker struct {
 	handlers map[string]worker.Handler
 	errs     []error // of Handle
 	began    bool
-	exec     *worker.Worker // since Run
-	reaper   *fleet.Reaper  // since Run
+	service  *service // since Run
 }
 
 // NewWorker returns a worker that Run starts. It does no I/O; the error is a *RejectedError about c or cfg.
@@ -229,15 +228,16 @@ func (w *Worker) Abort() { w.abortOnce.Do(func() { close(w.abort) }) }
 // Stats returns slots and counters since the start.
 func (w *Worker) Stats() WorkerStats {
 	w.mu.Lock()
-	exec, reaper := w.exec, w.reaper
+	running := w.service
 	w.mu.Unlock()
-	if exec == nil {
+	if running == nil {
 		return WorkerStats{Slots: w.slots.Size()}
 	}
-	s, r := exec.Stats(), reaper.Stats()
+	s, r := running.exec.Stats(), running.reaper.Stats()
 	return WorkerStats{
 		Slots: s.Slots, Running: s.Running, Stuck: s.Stuck,
-		Started: s.Started, Succeeded: s.Succeeded, Failed: s.Failed, Cancelled: s.Cancelled, Fenced: s.Fenced,
+		Started: s.Started, Succeeded: s.Ended[record.Succeeded], Failed: s.Ended[record.Failed] + s.Ended[record.TimedOut],
+		Cancelled: s.Ended[record.Cancelled], Fenced: s.Fenced,
 		Dead: r.Dead, Redelivered: r.Redelivered, CrashLoops: r.CrashLoops,
 	}
 }

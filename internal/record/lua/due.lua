@@ -2,8 +2,8 @@
 -- groups that need somebody. What it does not finish it moves, so that two callers never get the same thing.
 -- KEYS  1 the shard's prefix; touches open, the records found there, outbox
 -- ARGV  limit
--- ANSWER {next (ms from now, -1 none), outbox 0|1, {task, id, number, queue, alone 0|1 | ticket, group, nonce, place, number, queue | bind, group | sweep, group}…}
-local now, outbox, acts = now_ms(), 0, {}
+-- ANSWER {next (ms from now, -1 none), outbox 0|1, how many hand-overs nobody had marked, {task, id, number, queue, alone 0|1 | ticket, group, nonce, place, number, queue | bind, group | sweep, group}…}
+local now, outbox, late, acts = now_ms(), 0, 0, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0, num(ARGV[1]))) do
   local place, gid = string.match(id, '^#(%d+):(.*)$')
   if place then
@@ -17,6 +17,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
         redis.call('ZADD', OPEN, S(FAR), id)
       else
         acts[#acts + 1] = {'ticket', unpack(ticket_again(gid, place, now))}
+        late = late + 1
       end
     end
   else
@@ -48,6 +49,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
         elseif t.s == 'pending' and t.mk and t.mk ~= '0' then
           redis.call('ZADD', OPEN, S(rest(t)), id)
         else
+          if t.s == 'pending' and not t.mk then late = late + 1 end -- else its time has come
           local h = hand_over(id, t, now)
           acts[#acts + 1] = {'task', h[1], h[2], h[3], h[4]}
         end
@@ -61,6 +63,6 @@ local head = redis.call('ZRANGE', OPEN, 0, 0, 'WITHSCORES')
 local next_in = -1
 local at = head[2] and tonumber(head[2]) -- FAR is no number to the embedded Redis: it writes 9e+15, which its Lua does not read
 if at and at < FAR then next_in = math.max(0, at - now) end
-local answer = {next_in, outbox}
+local answer = {next_in, outbox, late}
 for _, a in ipairs(acts) do answer[#answer + 1] = a end
 return answer

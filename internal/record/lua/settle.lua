@@ -3,7 +3,9 @@
 -- ARGV  of an item: id number worker state value failure attempt
 -- ANSWER {ok, 0|1 outbox} · {fenced} somebody else holds it · {gone} it ended or never was
 local now = now_ms()
-local function item(id, number, worker, state, value, failed, attempt)
+local left = #ARGV / 7
+if left > 1 then bag = {} end
+local function settle(id, number, worker, state, value, failed, attempt)
   -- what finish needs, and no more: each field that is not there costs a look at all that are
   local f = redis.call('HMGET', k_record(id), 's', 'n', 'h', 'ty', 'rt', 'qa', 'sa', 'dg', 'w', 'l', 'g')
   if not f[1] then return {'gone'} end
@@ -15,4 +17,11 @@ local function item(id, number, worker, state, value, failed, attempt)
   local t = {s = f[1], n = f[2], h = f[3], ty = f[4], rt = f[5], qa = f[6], sa = f[7], dg = f[8], w = f[9] or nil, l = f[10] or nil}
   if f[11] then t = task_read(id) end -- a member that travels alone
   return {'ok', finish(id, t, state, value, failed, num(attempt), worker, now)}
+end
+
+local function item(...)
+  local answer = settle(...)
+  left = left - 1
+  if left == 0 and bag then say_all() end
+  return answer
 end

@@ -1,12 +1,35 @@
 -- Who waits for a record: its field w, entries "inbox,view,after,since;". Each is told once.
 
+-- say tells an inbox something. Where a script has made a bag first, what it says to one inbox waits there, and say_all sends it as one
+-- message: each costs Redis and who listens a few microseconds.
+local bag = nil
+
+local function say(inbox, message)
+  if not bag then
+    redis.call('PUBLISH', c_inbox(inbox), message)
+    return
+  end
+  local said = bag[inbox]
+  if not said then
+    said = {}
+    bag[inbox] = said
+  end
+  said[#said + 1] = message
+end
+
+local function say_all()
+  for inbox, said in pairs(bag) do
+    redis.call('PUBLISH', c_inbox(inbox), said[2] and pack('m', unpack(said)) or said[1])
+  end
+end
+
 -- notify tells those entries for which fires(view, after) holds, and returns what is left of w.
 local function notify(w, fires, message)
   local keep = {}
   for e in string.gmatch(w or '', '[^;]+') do
     local inbox, view, after = string.match(e, '^([^,]*),([^,]*),([^,]*),')
     if inbox and fires(view, tonumber(after)) then
-      redis.call('PUBLISH', c_inbox(inbox), message(view))
+      say(inbox, message(view))
     else
       keep[#keep + 1] = e .. ';'
     end
