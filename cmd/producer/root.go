@@ -89,7 +89,7 @@ func (a *app) open(cmd *cobra.Command, cfg jobs.ClientConfig) (*session, error) 
 	if err != nil {
 		return nil, err
 	}
-	cfg.Namespace = a.connection.Namespace
+	cfg.Namespace, cfg.AllowEviction = a.connection.Namespace, a.connection.AllowEviction
 	cfg.Logger = log
 	client, err := jobs.NewClient(rdb.Client, cfg)
 	if err != nil {

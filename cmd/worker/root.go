@@ -28,7 +28,6 @@ type settings struct {
 	drain           time.Duration
 	unknownTypeWait time.Duration
 	maxResult       int
-	allowEviction   bool
 	tasks           tasks.Config
 }
 
@@ -67,7 +66,6 @@ Every flag that is not given is read from the environment: GATHERQ_ and its name
 	f.DurationVar(&s.drain, "drain", defaultDrain, "how long running tasks may finish after the first signal, 0 to 24h")
 	f.DurationVar(&s.unknownTypeWait, "unknown-type-wait", 10*time.Minute, "how long a task of a type that no worker knows waits before it fails, 1s to 168h")
 	f.IntVar(&s.maxResult, "max-result", 256<<10, "bytes that a result may have, 1 to 1048576")
-	f.BoolVar(&s.allowEviction, "allow-eviction", false, "start with a Redis that evicts keys, which breaks promises")
 	f.StringVar(&s.tasks.FileRoot, "file-root", "", "`DIR` below which the task type file may read; switches it on")
 	f.StringArrayVar(&s.tasks.AllowExec, "allow-exec", nil, "`'name=/path --flag {in} {out}'`: a program that the task type exec may run; may be repeated")
 	f.BoolVar(&s.tasks.AllowExecArgs, "allow-exec-args", false, "let tasks of type exec append arguments of their own")

@@ -70,7 +70,7 @@ func work(cmd *cobra.Command, s *settings) (err error) {
 	client, err := jobs.NewClient(rdb.Client, jobs.ClientConfig{
 		Namespace:     s.connection.Namespace,
 		MaxResult:     s.maxResult,
-		AllowEviction: s.allowEviction,
+		AllowEviction: s.connection.AllowEviction,
 		Logger:        log,
 	})
 	if err != nil {

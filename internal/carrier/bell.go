@@ -4,8 +4,6 @@ import (
 	_ "embed"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/gatherq/gatherq/internal/conn"
 )
 
@@ -30,9 +28,13 @@ var wakeSrc string
 //go:embed lua/head.lua
 var headSrc string
 
+//go:embed lua/zadd.lua
+var zaddSrc string
+
 var (
 	ringScript = conn.NewForeignScript("carrier.ring", ringSrc)
 	headScript = conn.NewForeignScript("carrier.head", headSrc)
 	wakeScript = conn.NewForeignScript("carrier.wake", wakeSrc)
-	parkScript = redis.NewScript(LookLua + parkSrc) // sent by the gate itself, in one pipeline with what blocks
+	zaddScript = conn.NewForeignScript("carrier.zadd", zaddSrc)
+	parkScript = conn.NewForeignScript("carrier.park", LookLua+parkSrc) // sent by the gate itself, in one pipeline with what blocks
 )

@@ -75,16 +75,7 @@ func (c *Carrier) Enqueue(ctx context.Context, hs []record.HandOver, before ...*
 	if err != nil {
 		return err
 	}
-	if err := c.enqueue(ctx, hs, before, messages, nil); err != nil {
-		return err
-	}
-	for i, call := range messages {
-		if call.Joined != nil {
-			call = call.Joined
-		}
-		hs[i].Message = idOf(call)
-	}
-	return nil
+	return c.enqueue(ctx, hs, before, messages, nil)
 }
 
 // HandBack enqueues a delivery that nobody claimed again: tasks at the head of its queue, a ticket at the tail. (Tickets whose
@@ -114,6 +105,7 @@ func (c *Carrier) HandBack(ctx context.Context, store *record.Store, h record.Ha
 	return c.enqueue(ctx, hs, nil, messages, store.HandBackCalls(hs...))
 }
 
+// enqueue sends messages, of which the first are those of hs in their order.
 func (c *Carrier) enqueue(ctx context.Context, hs []record.HandOver, before, messages, after []*conn.Call) error {
 	var news []*conn.Call
 	var fresh []*publication
@@ -127,9 +119,12 @@ func (c *Carrier) enqueue(ctx context.Context, hs []record.HandOver, before, mes
 	if c.cluster {
 		stages = [][]*conn.Call{before, slices.Concat(news, messages), rings}
 	}
-	for _, calls := range stages {
+	for i, calls := range stages {
 		if err := c.conn.Do(ctx, calls...); err != nil {
 			return err
+		}
+		if c.cluster && i == 0 && len(before) > 0 && !slices.ContainsFunc(before, func(b *conn.Call) bool { return b.Err == nil }) {
+			return nil // nothing that the messages speak of is there
 		}
 	}
 	for _, call := range messages {
@@ -138,15 +133,43 @@ func (c *Carrier) enqueue(ctx context.Context, hs []record.HandOver, before, mes
 			return fmt.Errorf("enqueue in %s: %w", hs[0].Queue, call.Err)
 		}
 	}
+	for i := range hs {
+		hs[i].Message = idOf(messages[i])
+	}
 	for i, p := range fresh {
 		p.settle(news[i].Err == nil)
 	}
-	if slices.ContainsFunc(messages, func(m *conn.Call) bool { return m.Again }) {
+	switch {
+	case !c.cluster && overtook(messages, before):
+		// A worker may have dropped the message, since it found no record: another one follows.
+		return c.enqueueAgain(ctx, hs)
+	case slices.ContainsFunc(messages, func(m *conn.Call) bool { return m.Again }):
 		// Its bell rang before it: for nothing, if the worker has looked in between. Unanswered it costs time, nothing else.
 		_ = c.conn.Do(ctx, c.rings(hs)...)
 	}
 	// An error reply to a bell costs the time until the worker looks by itself, nothing else.
 	return nil
+}
+
+// overtook reports whether a message was executed before a record, which Redis refused for a moment.
+func overtook(messages, before []*conn.Call) bool {
+	first, last := math.MaxInt, 0
+	for _, m := range messages {
+		first = min(first, m.Try)
+	}
+	for _, b := range before {
+		last = max(last, b.Try)
+	}
+	return first < last
+}
+
+// enqueueAgain enqueues what is recorded by now, in messages of their own.
+func (c *Carrier) enqueueAgain(ctx context.Context, hs []record.HandOver) error {
+	messages, err := c.messages(hs, "")
+	if err != nil {
+		return err
+	}
+	return c.enqueue(ctx, hs, nil, messages, nil)
 }
 
 // HandOver enqueues and then notes in the records that it was done, so that nobody repeats it.
@@ -214,17 +237,20 @@ func (p *publication) settle(sent bool) {
 // script returns asynq's script for a pipeline in which it follows others. Redis keeps scripts by their text; were it the same
 // text in all pipelines, Redis could know it from elsewhere and not know a script before it, and would then execute a message
 // before its record. So each such pipeline has a text of its own, first sent whole, together with all before it.
+//
+// What follows others is being created, and is refused with them where Redis is full; a message that comes alone is of work that is
+// recorded, and is not.
 func (c *Carrier) script(src, after string) *conn.Script {
 	type variant struct{ src, after string }
 	key := variant{src, after}
 	if s, ok := c.scripts.Load(key); ok {
 		return s.(*conn.Script) //nolint:forcetypeassert // nothing else is stored
 	}
-	text := src
+	script := conn.NewForeignScript("asynq.enqueue", src)
 	if after != "" {
-		text += "\n-- after " + after + "\n"
+		script = conn.NewForeignScript("asynq.enqueue", src+"\n-- after "+after+"\n").Refusable()
 	}
-	s, _ := c.scripts.LoadOrStore(key, conn.NewForeignScript("asynq.enqueue", text))
+	s, _ := c.scripts.LoadOrStore(key, script)
 	return s.(*conn.Script) //nolint:forcetypeassert // nothing else is stored
 }
 

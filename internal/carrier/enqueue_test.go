@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -116,6 +117,42 @@ func TestEnqueueNeverOvertakesTheRecord(t *testing.T) {
 			if n := rdb.LLen(t.Context(), pending).Val(); n != 3 {
 				t.Errorf("round %d: %d messages", round, n)
 			}
+		}
+	})
+}
+
+// refused is a Redis that refuses the first command of the next pipeline, and executes the others.
+type refused struct{ next atomic.Bool }
+
+func (*refused) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (*refused) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (r *refused) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if cmds[0].Name() != "evalsha" || !r.next.CompareAndSwap(true, false) {
+			return next(ctx, cmds)
+		}
+		cmds[0].SetErr(errors.New("BUSY Redis is busy running a script."))
+		return next(ctx, cmds[1:])
+	}
+}
+
+// A record that Redis refuses at first comes behind its message, which a worker may have dropped by then: there is another message.
+func TestDecision19_ARecordThatComesLateHasAnotherMessage(t *testing.T) {
+	record1 := conn.NewForeignScript("test.record", `redis.call('SET', 'seen', redis.call('LLEN', KEYS[1])) return 1`)
+	onEach(t, func(t *testing.T, dial func() *redis.Client) {
+		rdb, hook := dial(), &refused{}
+		rdb.AddHook(hook)
+		c := carrierOf(rdb)
+		pending := "asynq:{n:q}:pending"
+		for round := range 2 { // the first one so that Redis knows the scripts
+			rdb.Del(t.Context(), pending)
+			hook.next.Store(round == 1)
+			if err := c.Enqueue(t.Context(), tasks("q", 1), &conn.Call{Script: record1, Keys: []string{pending}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if seen, n := rdb.Get(t.Context(), "seen").Val(), rdb.LLen(t.Context(), pending).Val(); seen != "1" || n != 2 {
+			t.Errorf("%s messages before the record, %d in all, want 1 and 2", seen, n)
 		}
 	})
 }

@@ -54,6 +54,7 @@ type gate struct {
 	tended  bool          // somebody else looks each second
 
 	recognise func(keys []string) (queue string, ok bool) // a dequeue by its keys
+	scripts   sync.Map                                    // SHA-1 of a script of asynq's → our copy
 
 	ctx  context.Context // ends when the server drains
 	stop context.CancelFunc
@@ -127,65 +128,85 @@ func (g *gate) dequeueOf(keys []string) (queue string, ok bool) {
 	return queue, ok
 }
 
-// EvalSha holds a dequeue back until there is something to take; other scripts pass.
+// EvalSha holds a dequeue back until there is something to take; other scripts pass. What Redis is sent are our copies of asynq's
+// scripts, which run where its memory is full; of a script that was not seen yet asynq is asked for the text.
 func (g *gate) EvalSha(ctx context.Context, sha1 string, keys []string, args ...any) *redis.Cmd {
-	if queue, ok := g.recognise(keys); ok {
-		return g.dequeue(ctx, queue, newAsk("evalsha", sha1, keys, args))
+	v, ok := g.scripts.Load(sha1)
+	if !ok {
+		cmd := redis.NewCmd(ctx)
+		cmd.SetErr(noScript{})
+		return cmd
 	}
-	return g.pass(bounded(g, redis.NewCmd(ctx), func() *redis.Cmd { return g.UniversalClient.EvalSha(ctx, sha1, keys, args...) }))
+	s := v.(*conn.Script) //nolint:forcetypeassert // nothing else is stored
+	if queue, ok := g.recognise(keys); ok {
+		return g.dequeue(ctx, queue, newAsk("evalsha", s.SHA(), keys, args))
+	}
+	return g.pass(ctx, &conn.Call{Script: s, Keys: keys, Args: args})
 }
 
 // Eval is EvalSha for a script that Redis does not have yet.
 func (g *gate) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	s := conn.NewForeignScript("asynq", script)
+	g.scripts.Store(s.Refusable().SHA(), s)
 	if queue, ok := g.recognise(keys); ok {
-		return g.dequeue(ctx, queue, newAsk("eval", script, keys, args))
+		return g.dequeue(ctx, queue, newAsk("eval", s.Src, keys, args))
 	}
-	return g.pass(bounded(g, redis.NewCmd(ctx), func() *redis.Cmd { return g.UniversalClient.Eval(ctx, script, keys, args...) }))
+	return g.pass(ctx, &conn.Call{Script: s, Keys: keys, Args: args})
 }
 
-// ZAdd passes.
+// ZAdd passes, also where Redis' memory is full.
 func (g *gate) ZAdd(ctx context.Context, key string, members ...redis.Z) *redis.IntCmd {
-	return bounded(g, redis.NewIntCmd(ctx), func() *redis.IntCmd { return g.UniversalClient.ZAdd(ctx, key, members...) })
+	return g.zadd(ctx, key, nil, members)
 }
 
-// ZAddXX passes.
+// ZAddXX passes, also where Redis' memory is full.
 func (g *gate) ZAddXX(ctx context.Context, key string, members ...redis.Z) *redis.IntCmd {
-	return bounded(g, redis.NewIntCmd(ctx), func() *redis.IntCmd { return g.UniversalClient.ZAddXX(ctx, key, members...) })
+	return g.zadd(ctx, key, []any{"XX"}, members)
+}
+
+func (g *gate) zadd(ctx context.Context, key string, args []any, members []redis.Z) *redis.IntCmd {
+	for _, m := range members {
+		args = append(args, m.Score, m.Member)
+	}
+	return number(ctx, g.pass(ctx, &conn.Call{Script: zaddScript, Keys: []string{key}, Args: args}))
 }
 
 // ZRem passes.
 func (g *gate) ZRem(ctx context.Context, key string, members ...any) *redis.IntCmd {
-	return bounded(g, redis.NewIntCmd(ctx), func() *redis.IntCmd { return g.UniversalClient.ZRem(ctx, key, members...) })
+	return number(ctx, g.pass(ctx, conn.NewCommand(append([]any{"zrem", key}, members...)...)))
 }
 
-// bounded is a command of asynq's, none of which has a context that ends: asynq's end is a row of them, and go-redis tries each
-// for many seconds.
-func bounded[C redis.Cmder](g *gate, instead C, send func() C) C {
-	cmd, ok := answer(g, send)
-	if !ok {
-		instead.SetErr(errGivenUp)
-		return instead
+// number is an answer as a number.
+func number(ctx context.Context, cmd *redis.Cmd) *redis.IntCmd {
+	out := redis.NewIntCmd(ctx)
+	n, err := cmd.Int64()
+	out.SetVal(n)
+	if err != nil {
+		out.SetErr(err)
 	}
-	return cmd
+	return out
 }
 
-// answer waits for what send returns; it is false when Redis does not answer while the server drains. Then nobody may touch
-// what send works on.
-func answer[T any](g *gate, send func() T) (got T, ok bool) {
-	done := make(chan T, 1)
-	go func() { done <- send() }()
+// answer waits for the end of send; it is false when Redis does not answer while the server drains. Then nobody may touch what send
+// works on.
+func answer(g *gate, send func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		send()
+	}()
 	select {
-	case got = <-done:
-		return got, true
+	case <-done:
+		return true
 	case <-g.ctx.Done():
 	}
 	t := time.NewTimer(lastWords)
 	defer t.Stop()
 	select {
-	case got = <-done:
-		return got, true
+	case <-done:
+		return true
 	case <-t.C:
-		return got, false
+		return false
 	}
 }
 
@@ -204,10 +225,28 @@ func newAsk(command, script string, keys []string, args []any) ask {
 	return a
 }
 
-// pass slows down what may be a dequeue that was not recognised: of asynq's scripts only that one answers nothing.
-func (g *gate) pass(cmd *redis.Cmd) *redis.Cmd {
-	if errors.Is(cmd.Err(), redis.Nil) && !g.recognised.Load() {
-		g.pause(blindPace)
+// pass sends what is no dequeue the way that all of ours goes: what Redis refuses for the moment is asked again (decision 19). None of
+// these calls has a context that ends, and asynq's end is a row of them, so the drain's end is theirs.
+//
+// It slows down what may be a dequeue that was not recognised: of asynq's scripts only that one answers nothing.
+func (g *gate) pass(ctx context.Context, call *conn.Call) *redis.Cmd {
+	cmd := redis.NewCmd(ctx)
+	if !answer(g, func() { _ = g.conn.Do(ctx, call) }) {
+		cmd.SetErr(errGivenUp)
+		return cmd
+	}
+	switch {
+	case call.Err != nil && call.Again && strings.HasPrefix(call.Err.Error(), "NOT FOUND"):
+		cmd.SetVal("OK") // the first time it was there, and the answer was lost
+	case call.Err != nil:
+		cmd.SetErr(call.Err)
+	case call.Reply == nil:
+		cmd.SetErr(redis.Nil)
+		if !g.recognised.Load() {
+			g.pause(blindPace)
+		}
+	default:
+		cmd.SetVal(call.Reply)
 	}
 	return cmd
 }
@@ -264,10 +303,10 @@ func (g *gate) dequeue(ctx context.Context, queue string, a ask) *redis.Cmd {
 
 // send asks once.
 func (g *gate) send(ctx context.Context, cmd *once) *once {
-	return bounded(g, newOnce(ctx), func() *once {
-		g.answered(g.Process(ctx, cmd))
-		return cmd
-	})
+	if !answer(g, func() { g.answered(g.Process(ctx, cmd)) }) {
+		return failed(ctx, errGivenUp)
+	}
+	return cmd
 }
 
 // pause waits unless the server drains.

@@ -39,7 +39,7 @@ func TestGateBacksOff(t *testing.T) {
 		g := newGate(conn.New(rdb, quiet), keys.New("n", 1), slots, map[string]int{"q": 1}, false)
 		end := time.Now().Add(time.Minute)
 		for time.Now().Before(end) { // as asynq does, without a pause of its own
-			if err := g.EvalSha(t.Context(), "sha", dequeueKeys).Err(); err == nil || errors.Is(err, redis.Nil) {
+			if err := g.Eval(t.Context(), "dequeue", dequeueKeys).Err(); err == nil || errors.Is(err, redis.Nil) {
 				t.Fatalf("the failure is hidden: %v", err)
 			}
 		}
@@ -52,11 +52,11 @@ func TestGateBacksOff(t *testing.T) {
 		// A drain does not wait for the end of a pause.
 		begin := time.Now()
 		time.AfterFunc(time.Millisecond, g.stop)
-		g.EvalSha(t.Context(), "sha", dequeueKeys)
+		g.Eval(t.Context(), "dequeue", dequeueKeys)
 		if d := time.Since(begin); d > time.Millisecond {
 			t.Errorf("drained after %v", d)
 		}
-		if err := g.EvalSha(t.Context(), "sha", dequeueKeys).Err(); !errors.Is(err, redis.Nil) {
+		if err := g.Eval(t.Context(), "dequeue", dequeueKeys).Err(); !errors.Is(err, redis.Nil) {
 			t.Errorf("a draining gate answers %v", err)
 		}
 	})

@@ -166,9 +166,9 @@ func (g *gate) parkCommand(ctx context.Context) *once {
 	if g.cluster {
 		step = 1 // asynq's keys lie elsewhere
 	}
-	args := []any{"evalsha", parkScript.Hash(), 1 + step*len(g.queues), g.own}
+	args := []any{"evalsha", parkScript.SHA(), 1 + step*len(g.queues), g.own}
 	if !g.knows {
-		args[0], args[1] = "eval", LookLua+parkSrc
+		args[0], args[1] = "eval", parkScript.Src
 	}
 	for _, q := range g.queues {
 		args = append(args, g.keys.Parked(q))
@@ -209,7 +209,7 @@ func (g *gate) exec(ctx context.Context, cmds ...*once) (failure error) {
 	for _, cmd := range cmds {
 		_ = pipe.Process(ctx, cmd)
 	}
-	if _, ok := answer(g, func() error { _, err := pipe.Exec(ctx); return err }); !ok {
+	if !answer(g, func() { _, _ = pipe.Exec(ctx) }) {
 		return errGivenUp
 	}
 	for _, cmd := range cmds {

@@ -134,6 +134,9 @@ const taskKey = "}:t:"
 
 // idOf returns the ID of a message, "" where asynq's client does not put it into the first key.
 func idOf(message *conn.Call) string {
+	if message.Joined != nil {
+		message = message.Joined
+	}
 	if len(message.Keys) == 0 {
 		return ""
 	}

@@ -20,11 +20,12 @@ const DefaultURL = "redis://127.0.0.1:6379/0"
 // maxURLFile bounds what --redis-file reads: more than this is not the URL of a Redis.
 const maxURLFile = 64 << 10
 
-// Connection holds the flags --redis, --redis-file and --namespace.
+// Connection holds the flags --redis, --redis-file, --namespace and --allow-eviction.
 type Connection struct {
-	URL       string
-	File      string
-	Namespace string
+	URL           string
+	File          string
+	Namespace     string
+	AllowEviction bool
 
 	flags *pflag.FlagSet
 }
@@ -35,6 +36,7 @@ func (c *Connection) Register(fs *pflag.FlagSet) {
 	fs.StringVar(&c.URL, "redis", "", "`URL` of Redis: redis://, rediss://, redis+sentinel://h1,h2/master/0, redis+cluster://h1,h2 or embedded; also GATHERQ_REDIS_URL (default \""+DefaultURL+"\")")
 	fs.StringVar(&c.File, "redis-file", "", "`FILE` that holds the URL, so that the password is not in the list of processes")
 	fs.StringVar(&c.Namespace, "namespace", "gatherq", "separates systems that share a Redis")
+	fs.BoolVar(&c.AllowEviction, "allow-eviction", false, "accept a Redis that evicts keys when it is full, which breaks promises")
 	for _, name := range []string{"redis", "redis-file"} {
 		// Their sources exclude each other, so they are not bound one by one.
 		_ = fs.SetAnnotation(name, ownEnv, []string{"true"})

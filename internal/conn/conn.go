@@ -110,7 +110,9 @@ func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
 		if err != nil && errors.Is(t.work[i].Err, errNoAnswer) {
 			t.work[i].Err = err
 		}
-		calls[i].Reply, calls[i].Err, calls[i].Again, calls[i].Joined = t.work[i].Reply, t.work[i].Err, t.work[i].Again, t.work[i].Joined
+		calls[i].Reply, calls[i].Err, calls[i].Again = t.work[i].Reply, t.work[i].Err, t.work[i].Again
+		calls[i].Try = t.work[i].Try
+		calls[i].Joined = t.work[i].Joined
 	}
 	if err != nil {
 		return err
@@ -149,10 +151,6 @@ type trip struct {
 
 // travel sends the calls until all are answered.
 func (c *Conn) travel(ctx context.Context, t *trip) *Error {
-	limit := Patience
-	if _, ok := c.LastAnswer(); !ok {
-		limit = FirstContact
-	}
 	begin := time.Now()
 	p := &parcel{}
 	for try := 0; ; try++ {
@@ -175,16 +173,14 @@ func (c *Conn) travel(ctx context.Context, t *trip) *Error {
 		switch {
 		case last == nil:
 			return nil
-		case noScript(last):
+		case noScript(last): // with its text, at once
 			c.reloads.Add(1)
-			p.whole = true
 			continue
-		case errors.Is(last, errApart):
-			p.apart = true
+		case errors.Is(last, errApart): // alone, at once
 			continue
 		case ctx.Err() != nil:
 			return &Error{Doubt: t.doubt, Err: context.Cause(ctx)}
-		case time.Since(begin) > limit:
+		case time.Since(begin) > c.patience():
 			return &Error{Doubt: t.doubt, Err: last}
 		}
 		c.retries.Add(1)
@@ -198,20 +194,28 @@ func (c *Conn) travel(ctx context.Context, t *trip) *Error {
 	}
 }
 
+// patience is how long calls are sent again: a Redis that says that it is not ready is one that answers.
+func (c *Conn) patience() time.Duration {
+	if _, ok := c.LastAnswer(); !ok {
+		return FirstContact
+	}
+	return Patience
+}
+
 // open returns the calls without an answer, in their order.
 func (t *trip) open(try int) (open []*Call) {
 	open = make([]*Call, 0, len(t.work))
 	for i := range t.work {
 		if errors.Is(t.work[i].Err, errNoAnswer) {
-			t.work[i].Again = try > 0
+			t.work[i].Again, t.work[i].Try = try > 0, try
 			open = append(open, &t.work[i])
 		}
 	}
 	return open
 }
 
-// judge looks at what a flight brought. The error is why calls must be sent again: they are open then; nil when none must. A
-// failure counts more than a script that Redis does not have: sending the text is no answer to it.
+// judge looks at what a flight brought, and how its calls are to be sent from now on. The error is why some must be sent again: they are
+// open then; nil when none must. A failure counts more than a script that Redis does not have: sending the text is no answer to it.
 func (c *Conn) judge(t *trip, p *parcel) (again error) {
 	answered := false
 	for _, call := range p.calls {
@@ -221,12 +225,12 @@ func (c *Conn) judge(t *trip, p *parcel) (again error) {
 			answered, t.doubt = true, true
 			continue
 		case noScript(err):
-			answered = true
+			answered, p.whole = true, true
 			if again == nil || errors.Is(again, errApart) {
 				again = err
 			}
 		case errors.Is(err, errApart):
-			answered, t.doubt = true, true
+			answered, t.doubt, p.apart = true, true, true
 			if again == nil {
 				again = err
 			}

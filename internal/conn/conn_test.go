@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatherq/gatherq/integration/redistest"
 	"github.com/gatherq/gatherq/internal/conn"
 	"github.com/gatherq/gatherq/internal/embedded"
 )
@@ -190,4 +191,35 @@ func TestPassingErrors(t *testing.T) {
 			t.Errorf("%q: %v", text, got)
 		}
 	}
+}
+
+// Where Redis' memory is full our scripts run, but for those that create.
+func TestDecision18_ScriptsRunWhereMemoryIsFull(t *testing.T) {
+	t.Parallel()
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		rdb := s.Client(t)
+		c := conn.New(rdb, quiet)
+		settle := conn.NewScript("settle", "redis.call('HSET', P .. 'r:a', 'v', ARGV[1]) return redis.call('LPUSH', P .. 'y:a', 'x')")
+		create := conn.NewScript("create", "redis.call('HSET', P .. 'r:b', 'v', ARGV[1]) return 1").Refusable()
+		if s.IsReal() {
+			if err := rdb.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for round := range 3 { // with the text, by its name, and after Redis has lost it
+			calls := []*conn.Call{conn.NewCall(settle, "gq:{n:0}:", "x"), conn.NewCall(create, "gq:{n:0}:", "y")}
+			if err := c.Do(t.Context(), calls...); err != nil {
+				t.Fatal(err)
+			}
+			if n, _ := calls[0].Reply.(int64); n != int64(round+1) || calls[0].Err != nil {
+				t.Errorf("round %d: settle: %v, %v", round, calls[0].Reply, calls[0].Err)
+			}
+			if s.IsReal() && !redis.HasErrorPrefix(calls[1].Err, "OOM") {
+				t.Errorf("round %d: create: %v, %v", round, calls[1].Reply, calls[1].Err)
+			}
+			if round == 1 {
+				rdb.ScriptFlush(t.Context())
+			}
+		}
+	})
 }

@@ -19,11 +19,13 @@ type Script struct {
 	items int // arguments of a call, of which one command may carry many; 0: each call is a command
 }
 
+// shebang lets a script write where Redis has reached its maxmemory: what is in Redis can only leave it when claims, settles and
+// hand-overs go on (decision 18). It also lets Redis refuse a script as a whole, before its first command, where it may not write.
+const shebang = "#!lua flags=allow-oom\n"
+
 // NewScript puts keys.lua, the fragments and the script's own text together.
 func NewScript(name string, parts ...string) *Script {
-	src := keys.Lua + "\n" + strings.Join(parts, "\n")
-	sum := sha1.Sum([]byte(src)) //nolint:gosec // EVALSHA names scripts by SHA-1
-	return &Script{Name: name, Src: src, sha: hex.EncodeToString(sum[:])}
+	return NewForeignScript(name, keys.Lua+"\n"+strings.Join(parts, "\n"))
 }
 
 // NewItemScript is NewScript for one that does the same to any number of items: the text defines a function item, which is called
@@ -38,8 +40,24 @@ func NewItemScript(name string, args int, parts ...string) *Script {
 
 // NewForeignScript takes a script of another library as it is; it bears its own keys.
 func NewForeignScript(name, src string) *Script {
+	s := &Script{Name: name}
+	s.set(shebang + src)
+	return s
+}
+
+// Refusable returns the script as one of those that create work: at its maxmemory Redis refuses it before its first write.
+func (s *Script) Refusable() *Script {
+	r := *s
+	r.set(strings.TrimPrefix(s.Src, shebang))
+	return &r
+}
+
+// SHA returns the name that Redis knows the script by.
+func (s *Script) SHA() string { return s.sha }
+
+func (s *Script) set(src string) {
 	sum := sha1.Sum([]byte(src)) //nolint:gosec // EVALSHA names scripts by SHA-1
-	return &Script{Name: name, Src: src, sha: hex.EncodeToString(sum[:])}
+	s.Src, s.sha = src, hex.EncodeToString(sum[:])
 }
 
 // Call is one script with its arguments, one plain command, or an item of a joint one, on its way through a pipeline. After Do, Reply or Err is set.
@@ -55,6 +73,7 @@ type Call struct {
 	Reply any
 	Err   error
 	Again bool // it was sent more than once: what followed it in the pipeline may have been executed before it
+	Try   int  // the one that was answered, from 0: of two calls of a pipeline that with the smaller one was executed first
 
 	Joined *Call // the command that it travelled in, where Joint is set
 

@@ -123,8 +123,11 @@ func (e *Engine) unknown(ctx context.Context, id string) error {
 	if e.agreed.Load() {
 		return nil
 	}
-	err := e.agree(ctx)
-	if wrong, ok := errors.AsType[*ShardsError](err); ok {
+	call := e.namespaceCall()
+	if err := e.conn.Do(ctx, call); err != nil {
+		return nil
+	}
+	if wrong, ok := errors.AsType[*NamespaceError](e.agrees(call)); ok {
 		return face.Trouble(kindUnavailable, id, wrong)
 	}
 	return nil

@@ -3,9 +3,7 @@ package core
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -48,6 +46,7 @@ type Engine struct {
 	life   context.Context //nolint:containedctx // ends with Close, and the reads of awaits with it
 	end    context.CancelFunc
 	agreed atomic.Bool
+	room   room
 	closed atomic.Bool
 }
 
@@ -131,63 +130,3 @@ func (e *Engine) Close() {
 
 // Closed reports whether the engine was closed.
 func (e *Engine) Closed() bool { return e.closed.Load() }
-
-// fieldShards is the field of keys.Meta that holds the number of shard tags.
-const fieldShards = "shards"
-
-// ShardsError is a namespace that was begun with another number of shard tags, say by a client that was not told of the cluster:
-// each would look where the other never writes.
-type ShardsError struct {
-	Namespace   string
-	Stored, Own int
-}
-
-func (e *ShardsError) Error() string {
-	return fmt.Sprintf("namespace %q has %d shards in this Redis, this client works with %d: use the same kind of client (single or cluster) everywhere",
-		e.Namespace, e.Stored, e.Own)
-}
-
-// Agree makes sure, before the first write, that all clients of the namespace mean the same number of shards. After its first
-// success it costs nothing. The error is a *ShardsError or that of Redis.
-func (e *Engine) Agree(ctx context.Context) error {
-	if e.agreed.Load() {
-		return nil
-	}
-	put := conn.NewCommand("hsetnx", e.keys.Meta(), fieldShards, e.keys.Shards())
-	return e.agree(ctx, put)
-}
-
-// Agrees is Agree without a write: a namespace that nobody has begun agrees with everybody. It is for what may still be refused,
-// and then leaves nothing.
-func (e *Engine) Agrees(ctx context.Context) error {
-	if e.agreed.Load() {
-		return nil
-	}
-	return e.agree(ctx)
-}
-
-// agree reads the number of shards behind the calls of before.
-func (e *Engine) agree(ctx context.Context, before ...*conn.Call) error {
-	get := conn.NewCommand("hget", e.keys.Meta(), fieldShards)
-	if err := e.conn.Do(ctx, append(before, get)...); err != nil {
-		return err
-	}
-	for _, call := range append(before, get) {
-		if call.Err != nil {
-			return call.Err
-		}
-	}
-	stored, _ := get.Reply.(string)
-	if stored == "" {
-		return nil // nobody has written yet
-	}
-	n, err := strconv.Atoi(stored)
-	if err != nil {
-		return fmt.Errorf("namespace %q: shards %q is not a number", e.keys.Namespace(), stored)
-	}
-	if n != e.keys.Shards() {
-		return &ShardsError{Namespace: e.keys.Namespace(), Stored: n, Own: e.keys.Shards()}
-	}
-	e.agreed.Store(true)
-	return nil
-}

@@ -2,8 +2,11 @@ package embedded
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // EVALSHA names scripts by SHA-1
+	"encoding/hex"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +24,7 @@ const tick = 100 * time.Millisecond
 type Redis struct {
 	mini *miniredis.Miniredis
 	addr string
+	bare sync.Map // SHA-1 of a script → that of the same without its first line
 
 	mu   sync.Mutex
 	srv  *server.Server // nil once closed
@@ -47,8 +51,35 @@ func Start(addr string) (*Redis, error) {
 		_ = c.Close()
 	}
 	r.srv = r.mini.Server()
+	r.srv.SetPreHook(r.strip)
 	r.done.Go(r.age)
 	return r, nil
+}
+
+// strip takes the first line off scripts that begin with "#!", with which Redis is told what a script may do: miniredis does not know
+// it, and has no limit of memory either. It changes the command's own arguments, before miniredis looks at them.
+func (r *Redis) strip(_ *server.Peer, cmd string, args ...string) (done bool) {
+	if len(args) == 0 || cmd != "EVAL" && cmd != "EVALSHA" {
+		return false
+	}
+	script := &args[0]
+	if cmd == "EVALSHA" {
+		if sha, ok := r.bare.Load(*script); ok {
+			*script = sha.(string) //nolint:forcetypeassert // nothing else is stored
+		}
+		return false
+	}
+	if first, rest, _ := strings.Cut(*script, "\n"); strings.HasPrefix(first, "#!") {
+		rest = "\n" + rest // the lines keep their numbers
+		r.bare.Store(sha(*script), sha(rest))
+		*script = rest
+	}
+	return false
+}
+
+func sha(script string) string {
+	sum := sha1.Sum([]byte(script)) //nolint:gosec // EVALSHA names scripts by SHA-1
+	return hex.EncodeToString(sum[:])
 }
 
 // age lets time pass for times to live. Redis' TIME is the process' own clock and needs no help.

@@ -172,3 +172,35 @@ func TestPipe(t *testing.T) {
 		}
 	})
 }
+
+// Scripts that begin with "#!" run, by their text and by the name that a real Redis gives them, also behind others in MULTI.
+func TestDecision18_AScriptsFirstLineIsStripped(t *testing.T) {
+	r, err := Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ctx, script := t.Context(), redis.NewScript("#!lua flags=allow-oom\nreturn {KEYS[1], ARGV[1]}")
+	for _, opts := range []*redis.Options{r.Options(), {Addr: r.Addr()}} {
+		rdb := redis.NewClient(opts)
+		defer rdb.Close()
+		for range 2 {
+			if err := script.EvalSha(ctx, rdb, []string{"k"}, "v").Err(); !redis.HasErrorPrefix(err, "NOSCRIPT") {
+				t.Errorf("not sent yet: %v", err)
+			}
+			if got, err := script.Eval(ctx, rdb, []string{"k"}, "v").StringSlice(); err != nil || fmt.Sprint(got) != "[k v]" {
+				t.Errorf("%v, %v", got, err)
+			}
+			if got, err := script.EvalSha(ctx, rdb, []string{"k"}, "v").StringSlice(); err != nil || fmt.Sprint(got) != "[k v]" {
+				t.Errorf("by its name: %v, %v", got, err)
+			}
+			if _, err := rdb.TxPipelined(ctx, func(p redis.Pipeliner) error { return script.EvalSha(ctx, p, []string{"k"}, "v").Err() }); err != nil {
+				t.Errorf("in MULTI: %v", err)
+			}
+			rdb.ScriptFlush(ctx)
+		}
+		if err := rdb.Eval(ctx, "#!lua\nreturn (1 1)", nil).Err(); err == nil || !strings.Contains(err.Error(), "line:2") {
+			t.Errorf("an error names the line as it stands: %v", err)
+		}
+	}
+}

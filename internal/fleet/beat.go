@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +53,9 @@ type BeatConfig struct {
 	// Revive is called when this worker had been declared dead, at that beat or before, and beats again: what others have taken from
 	// it stays theirs. It is called until it returns nil.
 	Revive func(ctx context.Context, beat int64) error
+	// Rewound is called when Redis has gone back to an earlier state: it was restored from a backup, or a failover has lost writes. It
+	// looks through every shard. Until it returns nil nobody is taken for dead. It may take its time.
+	Rewound func(ctx context.Context) error
 	// Return gives back all that the worker still holds at its end.
 	Return  func(ctx context.Context, beat int64) error
 	Clock   *Clock
@@ -64,6 +68,7 @@ type BeatConfig struct {
 type Reading struct {
 	Sent, Answered time.Time // on the local clock
 	Now            time.Time // by Redis' clock
+	Anew           bool      // what was read before does not count any more
 	Late           []Late
 }
 
@@ -88,7 +93,15 @@ type Beat struct {
 	long    int64 // the beat that says the rest, too
 	owed    int64 // the beat at which it can last have been declared dead, while that is not dealt with
 	dealt   int64 // the last that was
+	mark    int64 // the namespace's, when it was seen last
 	last    atomic.Pointer[Errands]
+
+	rewinds atomic.Uint64
+	looking atomic.Bool     // Rewound is at work
+	anew    bool            // no reading went out since
+	life    context.Context //nolint:containedctx // ends with Run
+	end     context.CancelFunc
+	wg      sync.WaitGroup
 }
 
 // NewBeat returns a beat that Run starts.
@@ -101,7 +114,9 @@ func NewBeat(cfg BeatConfig) *Beat {
 	queues, _ := json.Marshal(cfg.Queues) //nolint:errchkjson // strings and numbers
 	types, _ := json.Marshal(cfg.Types)   //nolint:errchkjson // strings
 	_, cluster := cfg.Conn.Redis().(*redis.ClusterClient)
-	return &Beat{cfg: cfg, cluster: cluster, fixed: []any{"host", host, "pid", os.Getpid(), "queues", queues, "types", types}}
+	b := &Beat{cfg: cfg, cluster: cluster, fixed: []any{"host", host, "pid", os.Getpid(), "queues", queues, "types", types}}
+	b.life, b.end = context.WithCancel(context.Background())
+	return b
 }
 
 // Errands returns what the last beat said that the fleet needs.
@@ -137,7 +152,7 @@ func (b *Beat) Once(ctx context.Context) (soon bool, err error) {
 	}
 	call := &conn.Call{
 		Script: beatScript,
-		Keys:   append([]string{b.cfg.Keys.Worker(b.cfg.ID), b.cfg.Keys.Workers(), b.cfg.Keys.Lead()}, names...),
+		Keys:   append([]string{b.cfg.Keys.Worker(b.cfg.ID), b.cfg.Keys.Workers(), b.cfg.Keys.Lead(), b.cfg.Keys.Meta()}, names...),
 		Args:   args,
 	}
 	r := Reading{Sent: time.Now()}
@@ -145,10 +160,14 @@ func (b *Beat) Once(ctx context.Context) (soon bool, err error) {
 		return false, fmt.Errorf("beat: %w", err)
 	}
 	r.Answered = time.Now()
-	e, dead, err := r.read(call.Reply, look.Queues)
+	e, dead, mark, err := r.read(call.Reply, look.Queues)
 	if err != nil {
 		return false, fmt.Errorf("beat: %w", err)
 	}
+	if mark < b.mark {
+		b.rewound(mark)
+	}
+	b.mark = mark
 	b.cfg.Clock.learn(r.Sent, r.Answered, r.Now)
 	b.last.Store(&e)
 	b.cfg.Told(e)
@@ -166,30 +185,72 @@ func (b *Beat) Once(ctx context.Context) (soon bool, err error) {
 		b.dealt, b.owed = b.owed, 0
 		b.cfg.Repairs.Repaired(RepairUndone, 1)
 	}
-	return !b.cfg.Calm && b.cfg.Read(r), nil
+	if b.cfg.Calm || b.looking.Load() {
+		return false, nil
+	}
+	r.Anew, b.anew = b.anew, false
+	return b.cfg.Read(r), nil
 }
 
+// Rewinds returns how often Redis has gone back to an earlier state.
+func (b *Beat) Rewinds() uint64 { return b.rewinds.Load() }
+
+// rewound sees to it that every shard is looked through, apart, so that beats go on.
+func (b *Beat) rewound(mark int64) {
+	b.rewinds.Add(1)
+	b.anew = true
+	b.cfg.Log.Warn("Redis has gone back to an earlier state: it was restored from a backup, or a failover has lost writes; every shard is looked through",
+		"worker", b.cfg.ID, "mark", mark, "before", b.mark)
+	if b.looking.Swap(true) {
+		return
+	}
+	b.wg.Go(func() {
+		defer b.looking.Store(false)
+		ctx := b.life
+		for pause := rewindPause; ; pause = min(2*pause, rewindPauses) {
+			err := b.cfg.Rewound(ctx)
+			if err == nil || ctx.Err() != nil {
+				return
+			}
+			b.cfg.Log.Warn("could not look through every shard; it is tried again", "worker", b.cfg.ID, "err", err)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+}
+
+// Pauses between tries to look through every shard grow between these.
+const (
+	rewindPause  = 100 * time.Millisecond
+	rewindPauses = 5 * time.Second
+)
+
 // read takes in the answer to a beat.
-func (r *Reading) read(answer any, queues []string) (e Errands, dead bool, err error) {
+func (r *Reading) read(answer any, queues []string) (e Errands, dead bool, mark int64, err error) {
 	a := record.NewReply(answer, nil)
 	r.Now = time.Unix(a.Int(), a.Int()*1000)
 	if e, err = readErrands(a.List(), r.Now, queues); err != nil {
-		return e, false, err
+		return e, false, 0, err
 	}
-	dead = a.Int() == 1
+	dead, mark = a.Int() == 1, a.Int()
 	for a.More() {
 		l := a.List()
 		r.Late = append(r.Late, Late{ID: l.Str(), Beat: l.Int(), At: l.Time()})
 		if l.Err != nil {
-			return e, dead, l.Err
+			return e, dead, mark, l.Err
 		}
 	}
-	return e, dead, a.Err
+	return e, dead, mark, a.Err
 }
 
 // Run beats until ctx ends, and then takes the worker off the list.
 func (b *Beat) Run(ctx context.Context) {
 	defer b.leave()
+	defer b.wg.Wait()
+	defer b.end()
 	tick := time.NewTicker(b.every())
 	defer tick.Stop()
 	hasty := false

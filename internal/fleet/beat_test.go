@@ -45,7 +45,7 @@ func beatOf(c *conn.Conn, k keys.Space, id string, edit ...func(*BeatConfig)) *B
 		Status: func() Status { return Status{} }, Ask: func(context.Context) error { return nil },
 		Look: noLook, Told: func(Errands) {},
 		Read: func(Reading) bool { return false }, Revive: func(context.Context, int64) error { return nil },
-		Return: func(context.Context, int64) error { return nil },
+		Return: func(context.Context, int64) error { return nil }, Rewound: func(context.Context) error { return nil },
 	}
 	for _, e := range edit {
 		e(&cfg)
@@ -297,4 +297,53 @@ func TestClockFollowsRedis(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A mark that is smaller than before is a Redis that was restored: it is counted, every shard is looked through, and until that is done
+// nobody is judged; then every count starts anew.
+func TestDecision20_ARestoredRedisIsLookedThroughBeforeRepairs(t *testing.T) {
+	rdb, c := start(t)
+	k := keys.New("n", 1)
+	var readings []Reading
+	began, again, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	tries := 0
+	b := beatOf(c, k, "w", func(cfg *BeatConfig) {
+		cfg.Read = func(r Reading) bool { readings = append(readings, r); return false }
+		cfg.Rewound = func(context.Context) error {
+			if tries++; tries == 1 {
+				close(began)
+				return errors.New("not now")
+			}
+			<-again
+			defer close(done)
+			return nil
+		}
+	})
+	beat := func(n int) {
+		for range n {
+			if _, err := b.Once(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	beat(5)
+	if n := rdb.HGet(t.Context(), k.Meta(), "mark").Val(); n != "5" || len(readings) != 5 || b.Rewinds() != 0 {
+		t.Fatalf("mark %s, %d readings, %d rewinds", n, len(readings), b.Rewinds())
+	}
+	rdb.HSet(t.Context(), k.Meta(), "mark", "2")
+	beat(1)
+	<-began
+	beat(3)
+	if len(readings) != 5 || b.Rewinds() != 1 {
+		t.Errorf("%d readings while the shards are looked through, %d rewinds", len(readings), b.Rewinds())
+	}
+	close(again)
+	<-done
+	for b.looking.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	beat(2)
+	if len(readings) != 7 || !readings[5].Anew || readings[6].Anew || b.Rewinds() != 1 {
+		t.Errorf("%d readings, the last %+v; %d rewinds", len(readings), readings[5:], b.Rewinds())
+	}
 }

@@ -50,7 +50,7 @@ type silence struct {
 
 // read takes in what a beat's answer says, and returns who may be dead by it.
 func (j *judge) read(r Reading) (out []quiet) {
-	if j.last.Answered.IsZero() || max(r.Answered.Sub(j.last.Answered), r.Now.Sub(j.last.Now)) > readsApart || jumped(j.last, r) {
+	if r.Anew || j.last.Answered.IsZero() || max(r.Answered.Sub(j.last.Answered), r.Now.Sub(j.last.Now)) > readsApart || jumped(j.last, r) {
 		j.began, j.silent = r, nil
 	}
 	j.last = r

@@ -54,8 +54,8 @@ func within(function, fields string, parts ...string) string {
 }
 
 var (
-	stageScript        = conn.NewScript("group.stage", text("stage"))
-	commitScript       = script("commit", "tickets")
+	stageScript        = conn.NewScript("group.stage", text("stage")).Refusable()
+	commitScript       = script("commit", "tickets").Refusable()
 	nextScript         = conn.NewItemScript("group.next", 16, within("fragments", "settle = settle_range, pull = pull", fragments("take", "range", "crashes", "pull")...), text("next"))
 	settleScript       = itemScript("settle", 10, "take", "range")
 	leaveScript        = script("leave", "take")

@@ -52,6 +52,7 @@ type Stage struct {
 	segs    int
 	blobs   [][]byte // the last of segs, which are not sent yet
 	pending int      // their bytes
+	bytes   int64    // of all segments
 	flight  chan error
 	failed  error
 	renewed time.Time
@@ -64,6 +65,9 @@ func (s *Store) Stage(spec Spec) *Stage {
 
 // Members returns how many have been added.
 func (st *Stage) Members() int { return st.members + st.packer.out.members }
+
+// Bytes returns how many bytes of segments there are so far.
+func (st *Stage) Bytes() int64 { return st.bytes }
 
 // Add stages one more member. It blocks when a pipeline is full and the one before it has not been answered.
 func (st *Stage) Add(ctx context.Context, m Member) error {
@@ -83,6 +87,7 @@ func (st *Stage) Put(ctx context.Context, p *Packed) error {
 		st.blobs = append(st.blobs, blob)
 		st.segs++
 		st.pending += len(blob)
+		st.bytes += int64(len(blob))
 		if st.pending < flushBytes {
 			continue
 		}

@@ -52,13 +52,15 @@ type Created struct {
 	Waits  bool  // for its time: nothing to enqueue now
 }
 
-// CreateCall returns the creation as a call for a pipeline.
-func (s *Store) CreateCall(t NewTask) *conn.Call {
+// CreateCall returns the creation as a call for a pipeline. Where Redis' memory is full it is refused.
+func (s *Store) CreateCall(t NewTask) *conn.Call { return s.createCall(admitScript, t) }
+
+func (s *Store) createCall(script *conn.Script, t NewTask) *conn.Call {
 	policy := t.OnConflict
 	if policy == "" {
 		policy = Return
 	}
-	return conn.NewCall(createScript, s.keys.PrefixOf(t.ID), t.ID, t.Type, t.Queue, t.Args, t.Digest, t.Options, Millis(t.Retention),
+	return conn.NewCall(script, s.keys.PrefixOf(t.ID), t.ID, t.Type, t.Queue, t.Args, t.Digest, t.Options, Millis(t.Retention),
 		Millis(t.Delay), TimeMillis(t.At), TimeMillis(t.Deadline), Millis(t.MaxPending), string(policy), t.RetryOf, t.Nonce, t.Inbox)
 }
 
@@ -88,11 +90,11 @@ func ParseStatus(word string) (CreateStatus, error) {
 	return 0, fmt.Errorf("create answered %q", word)
 }
 
-// Create stores tasks in one pipeline. The error is the first that concerns all; one task's is in its place of the answers' errors.
+// Create stores tasks of something that stands already, in one pipeline, also where Redis' memory is full. The error is the first that concerns all; one task's is in its place of the answers' errors.
 func (s *Store) Create(ctx context.Context, tasks ...NewTask) ([]Created, error) {
 	calls := make([]*conn.Call, len(tasks))
 	for i, t := range tasks {
-		calls[i] = s.CreateCall(t)
+		calls[i] = s.createCall(createScript, t)
 	}
 	if err := s.conn.Do(ctx, calls...); err != nil {
 		return nil, err

@@ -37,6 +37,7 @@ func source(name string, parts ...string) []string {
 
 var (
 	createScript   = itemScript("create", 15)
+	admitScript    = createScript.Refusable()
 	claimScript    = itemScript("claim", 4, "crashes")
 	beginScript    = script("begin")
 	settleScript   = itemScript("settle", 7)
@@ -58,6 +59,6 @@ var (
 
 // Scripts are all scripts of this package, for the tests and for who must load or allow them.
 func Scripts() []*conn.Script {
-	return []*conn.Script{createScript, claimScript, beginScript, settleScript, retryScript, givebackScript, cancelScript, dueScript, markScript,
+	return []*conn.Script{createScript, admitScript, claimScript, beginScript, settleScript, retryScript, givebackScript, cancelScript, dueScript, markScript,
 		watchScript, flagsScript, linkScript, infoScript, outboxScript, toldScript, sentScript, againScript, archivedScript}
 }

@@ -2,13 +2,14 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/gatherq/gatherq/internal/conn"
+	"github.com/gatherq/gatherq/internal/core"
 )
 
 // clockSlack is how far this host's clock may be from Redis' before Check says so. Nothing of gatherq compares the two;
@@ -16,77 +17,76 @@ import (
 const clockSlack = time.Second
 
 // Check reads what Redis is set to and refuses what breaks a promise: a version before 7.0, a replica, a policy that evicts
-// keys (unless AllowEviction), each a *RejectedError. What is only risky it logs: no append-only file, no maxmemory, a clock
-// that is off by more than a second. What an ACL hides is not known, and no error. Run does the same when it starts.
+// keys (unless AllowEviction), a namespace of another schema, each a *RejectedError. What is only risky it logs as warnings: no
+// append-only file, no maxmemory, a clock that is off by more than a second. What an ACL hides is not known, and no error. Run does the
+// same when it starts; so does the first creation of a client, which logs what is risky as information.
 func (c *Client) Check(ctx context.Context) error {
 	if err := c.usable(); err != nil {
 		return err
 	}
-	info, clock := conn.NewCommand("info"), conn.NewCommand("time")
-	began := time.Now()
-	if err := c.engine.Conn().Do(ctx, info, clock); err != nil {
+	err := c.check(ctx, slog.LevelWarn)
+	if r, ok := errors.AsType[*RejectedError](err); ok {
+		return r
+	}
+	if err != nil {
 		return unread("", err)
-	}
-	if text, ok := info.Reply.(string); ok {
-		if r := checkInfo(parseInfo(text), c.cfg.AllowEviction, c.cfg.Logger); r != nil {
-			return r
-		}
-	} else {
-		c.cfg.Logger.Debug("what Redis is set to is not known", "err", info.Err)
-	}
-	if now, ok := redisTime(clock.Reply); ok {
-		// the answer was made somewhere between the question and now
-		if off := now.Sub(began); off < -clockSlack || off > time.Since(began)+clockSlack {
-			c.cfg.Logger.Warn("this host's clock and Redis' differ", "by", off.Round(time.Millisecond), "allowed", clockSlack)
-		}
 	}
 	return nil
 }
 
-// parseInfo reads the answer to INFO.
-func parseInfo(text string) map[string]string {
-	fields := map[string]string{}
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			fields[name] = value
+// check looks at Redis; what is risky it logs at that level.
+func (c *Client) check(ctx context.Context, level slog.Level) error {
+	first, err := c.engine.Look(ctx)
+	if err != nil {
+		return disagreement(err)
+	}
+	log := func(message string, args ...any) { c.cfg.Logger.Log(ctx, level, message, args...) }
+	for _, s := range first.Servers {
+		if r := checkServer(s, c.cfg.AllowEviction, log); r != nil {
+			r.whole = true
+			return r
 		}
 	}
-	return fields
+	if first.Off < -clockSlack || first.Off > clockSlack {
+		log("this host's clock and Redis' differ", "by", first.Off.Round(time.Millisecond), "allowed", clockSlack)
+	}
+	c.checked.Store(true)
+	return nil
 }
 
-// checkInfo judges the fields that are there. Valkey reports the version of Redis that it is compatible with.
-func checkInfo(f map[string]string, allowEviction bool, log *slog.Logger) *RejectedError {
-	if v := f["redis_version"]; v != "" {
+// ready makes sure, before anything is stored, that Redis and the namespace are what this client can work with, and that there is
+// room for so many bytes. It writes nothing. After its first success it mostly costs nothing.
+func (c *Client) ready(ctx context.Context, bytes int64) error {
+	if !c.checked.Load() {
+		if err := c.check(ctx, slog.LevelInfo); err != nil {
+			return err
+		}
+	}
+	return c.engine.Room(ctx, bytes)
+}
+
+// checkServer judges the fields that are there. Valkey reports the version of Redis that it is compatible with.
+func checkServer(s core.Server, allowEviction bool, log func(message string, args ...any)) *RejectedError {
+	if v := s["redis_version"]; v != "" {
 		first, _, _ := strings.Cut(v, ".")
 		if major, err := strconv.Atoi(first); err == nil && major < 7 {
 			return rejected("redis_version", v+", at least 7.0")
 		}
 	}
-	if role := f["role"]; role != "" && role != "master" {
+	if role := s["role"]; role != "" && role != "master" {
 		return rejected("role", role+", must be the master")
 	}
-	if p := f["maxmemory_policy"]; p != "" && p != "noeviction" {
+	if p := s["maxmemory_policy"]; p != "" && p != "noeviction" {
 		if !allowEviction {
-			return rejected("maxmemory_policy", fmt.Sprintf("%s, must be noeviction (or AllowEviction)", p))
+			return rejected("maxmemory_policy", fmt.Sprintf("%s, must be noeviction, or allowed by AllowEviction (--allow-eviction)", p))
 		}
-		log.Warn("Redis evicts keys when it is full: tasks and results may vanish", "maxmemory_policy", p)
+		log("Redis evicts keys when it is full: tasks and results may vanish", "maxmemory_policy", p)
 	}
-	if f["aof_enabled"] == "0" {
-		log.Warn("Redis has no append-only file: a restart loses what was created since the last snapshot")
+	if s["aof_enabled"] == "0" {
+		log("Redis has no append-only file: a restart loses what was created since the last snapshot")
 	}
-	if f["maxmemory"] == "0" {
-		log.Warn("Redis has no maxmemory: when memory runs out the system ends it, instead of new work being refused")
+	if s["maxmemory"] == "0" {
+		log("Redis has no maxmemory: when memory runs out the system ends it, instead of new work being refused")
 	}
 	return nil
-}
-
-// redisTime reads the answer to TIME.
-func redisTime(reply any) (time.Time, bool) {
-	list, ok := reply.([]any)
-	if !ok || len(list) != 2 {
-		return time.Time{}, false
-	}
-	sec, err1 := strconv.ParseInt(fmt.Sprint(list[0]), 10, 64)
-	usec, err2 := strconv.ParseInt(fmt.Sprint(list[1]), 10, 64)
-	return time.Unix(sec, usec*1000), err1 == nil && err2 == nil
 }

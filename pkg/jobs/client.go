@@ -64,10 +64,11 @@ func (cfg ClientConfig) validate() *RejectedError {
 
 // Client creates tasks and holds the one inbox over which its process awaits. It is safe for concurrent use.
 type Client struct {
-	cfg    ClientConfig
-	engine *core.Engine
-	marks  *marker
-	closed atomic.Bool
+	cfg     ClientConfig
+	engine  *core.Engine
+	marks   *marker
+	checked atomic.Bool // Redis was looked at, and is not refused
+	closed  atomic.Bool
 
 	mu    sync.Mutex     // of apart: nothing begins once Close waits
 	apart sync.WaitGroup // work that outlives the call that began it, always bounded in time

@@ -132,7 +132,15 @@ func (c *Client) create(ctx context.Context, batch []*creation) {
 	if len(batch) == 0 {
 		return
 	}
-	if err := c.agree(ctx); err != nil {
+	var bytes int64
+	for _, p := range batch {
+		bytes += taskBytes + int64(len(p.task.Args))
+	}
+	err := c.ready(ctx, bytes)
+	if err == nil {
+		err = c.agree(ctx)
+	}
+	if err != nil {
 		for _, p := range batch {
 			p.err = unstored(p.task.ID, err)
 		}
@@ -183,13 +191,18 @@ func (c *Client) create(ctx context.Context, batch []*creation) {
 	}
 }
 
+// taskBytes is about what a task takes in Redis beside its arguments: record, message, an entry of the open work.
+const taskBytes = 1 << 10
+
 // agree makes sure before the first write that all clients of the namespace look for an ID in the same place.
 func (c *Client) agree(ctx context.Context) error { return disagreement(c.engine.Agree(ctx)) }
 
 // disagreement makes a rejection of what another kind of client would refuse.
 func disagreement(err error) error {
-	if wrong, ok := errors.AsType[*core.ShardsError](err); ok {
-		return rejected("namespace", wrong.Error())
+	if wrong, ok := errors.AsType[*core.NamespaceError](err); ok {
+		r := rejected("namespace", wrong.Error())
+		r.whole = true
+		return r
 	}
 	return err
 }
@@ -248,6 +261,9 @@ func unanswered(id string, err error) error {
 			return &Error{Kind: ErrIndeterminate, ID: id, cause: err}
 		}
 		return &Error{Kind: ErrUnavailable, ID: id, cause: err}
+	}
+	if full, ok := errors.AsType[*core.FullError](err); ok {
+		return &RejectedError{Kind: ErrBackpressure, Field: "redis", Why: full.Error()}
 	}
 	if fullMemory(err) {
 		return &RejectedError{Kind: ErrBackpressure, Field: "redis", Why: "out of memory"}

@@ -627,3 +627,103 @@ func TestCheck(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// trips notes what a client sends.
+type trips struct {
+	mu       sync.Mutex
+	commands []string
+}
+
+func (*trips) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		c.note(cmd)
+		return next(ctx, cmd)
+	}
+}
+
+func (c *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		c.note(cmds...)
+		return next(ctx, cmds)
+	}
+}
+
+func (c *trips) note(cmds ...redis.Cmder) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if name := cmds[0].Name(); name == "hello" || name == "client" { // go-redis' own greeting
+		return
+	}
+	for _, cmd := range cmds {
+		c.commands = append(c.commands, cmd.Name())
+	}
+}
+
+// The first creation of a process looks at Redis in one pipeline more, those that follow do not.
+func TestDecision20_TheFirstUseLooksAtRedisOnce(t *testing.T) {
+	rdb := realRedis(t)
+	if _, err := CreateTask(t.Context(), newClient(t, rdb, ClientConfig{}), sum.Call(args(`1`))); err != nil { // so that Redis knows scripts and namespace
+		t.Fatal(err)
+	}
+	own := redis.NewClient(rdb.Options())
+	defer own.Close()
+	count := &trips{}
+	own.AddHook(count)
+	c := newClient(t, own, ClientConfig{})
+	for range 2 {
+		if _, err := CreateTask(t.Context(), c, sum.Call(args(`1`))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count.mu.Lock()
+	defer count.mu.Unlock()
+	if want := []string{"hmget", "time", "info", "evalsha"}; !slices.Equal(count.commands[:4], want) {
+		t.Errorf("%v, want %v first", count.commands, want)
+	}
+	if slices.Contains(count.commands[4:], "hmget") {
+		t.Errorf("it looked again: %v", count.commands)
+	}
+}
+
+// What a client cannot work with is refused at its first use, whatever it creates; nothing is stored, and it goes on when that has changed.
+func TestDecision20_WhatCannotBeWorkedWithIsRefused(t *testing.T) {
+	rdb := realRedis(t)
+	for _, test := range []struct {
+		field     string
+		set, undo []any
+	}{
+		{"maxmemory_policy", []any{"config", "set", "maxmemory-policy", "allkeys-lru"}, []any{"config", "set", "maxmemory-policy", "noeviction"}},
+		{"role", []any{"replicaof", "127.0.0.1", "1"}, []any{"replicaof", "no", "one"}},
+		{"namespace", []any{"hset", "gq:{gatherq}:meta", "shards", 1, "schema", 2}, []any{"del", "gq:{gatherq}:meta"}},
+		{"namespace", []any{"hset", "gq:{gatherq}:meta", "shards", 7, "schema", 1}, []any{"del", "gq:{gatherq}:meta"}},
+	} {
+		c := newClient(t, rdb, ClientConfig{})
+		if err := rdb.Do(t.Context(), test.set...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		before := rdb.DBSize(t.Context()).Val()
+		calls := sum.Calls(args(`1`), args(`2`))
+		for i, err := range []error{
+			second(CreateTask(t.Context(), c, calls[0])),
+			second(Gather(t.Context(), c, calls)),
+			second(GatherSeq(t.Context(), c, slices.Values(calls))),
+			c.Check(t.Context()),
+		} {
+			if r, ok := errors.AsType[*RejectedError](err); !ok || r.Field != test.field || !errors.Is(err, ErrRejected) || strings.Contains(err.Error(), "call ") {
+				t.Errorf("%s: %d: %v", test.field, i, err)
+			}
+		}
+		if n := rdb.DBSize(t.Context()).Val(); n != before {
+			t.Errorf("%s: %d keys, %d before", test.field, n, before)
+		}
+		if err := rdb.Do(t.Context(), test.undo...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := CreateTask(t.Context(), c, calls[0]); err != nil {
+			t.Errorf("%s: afterwards: %v", test.field, err)
+		}
+		rdb.FlushAll(t.Context())
+	}
+}

@@ -237,6 +237,7 @@ type RejectedError struct {
 	Why   string    // with the limit
 
 	listed bool // Index says something: it was one of several
+	whole  bool // it is about Redis or the namespace, not about one of several
 }
 
 func (e *RejectedError) Error() string {

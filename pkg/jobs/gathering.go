@@ -23,6 +23,9 @@ const renewEvery = group.StagingTTL / 4
 // lookahead is how many members that exist may stand before the first call, which says what the group's calls have in common.
 const lookahead = 1000
 
+// weighEvery is how many bytes of a stream are staged before Redis is asked whether it has room for more.
+const weighEvery = 1 << 20
+
 // gathering is one gather under way.
 type gathering struct {
 	c    *Client
@@ -36,6 +39,7 @@ type gathering struct {
 
 	mu      sync.Mutex // of the stage, which a timer renews
 	stage   *group.Stage
+	weighed int64 // bytes of a stream for which Redis was found to have room
 	renewal *time.Timer
 	over    bool
 
@@ -79,7 +83,7 @@ func (g *gathering) stream(ctx context.Context, parts iter.Seq2[part, error]) er
 				return err
 			}
 		}
-		return g.open(ctx, nil)
+		return g.open(ctx, nil, 0)
 	})
 }
 
@@ -102,7 +106,7 @@ func (g *gathering) gather(ctx context.Context, n int, at func(i int) (part, *Re
 		if err := g.known(ctx); err != nil {
 			return err
 		}
-		if err := g.open(ctx, first); err != nil {
+		if err := g.open(ctx, first, all.kept.Load()); err != nil {
 			return err
 		}
 		return all.each(ctx, func(p *group.Packed) error {
@@ -175,7 +179,7 @@ func (g *gathering) failed(err error) error {
 	case *sourceError:
 		return e.error
 	case *RejectedError:
-		if e.listed || e.Field == "namespace" {
+		if e.listed || e.whole {
 			return e
 		}
 		return e.at(g.count)
@@ -206,12 +210,18 @@ func (g *gathering) add(ctx context.Context, p *part) error {
 			g.early = append(g.early, m)
 			return nil
 		}
-		if err := g.open(ctx, m.Profile); err != nil {
+		if err := g.open(ctx, m.Profile, 0); err != nil {
 			return err
 		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if more := g.stage.Bytes() - g.weighed; more >= weighEvery {
+		g.weighed += more
+		if err := g.c.engine.Room(ctx, more); err != nil {
+			return err
+		}
+	}
 	return g.stage.Add(ctx, m)
 }
 
@@ -265,13 +275,13 @@ func (g *gathering) known(ctx context.Context) error {
 }
 
 // open begins the staging, if it has not begun, with what the first call has in common with most others: members of another
-// queue travel alone. First is its profile, nil where there are no calls.
-func (g *gathering) open(ctx context.Context, first *group.Profile) error {
+// queue travel alone. First is its profile, nil where there are no calls; bytes are those to stage, as far as they are known.
+func (g *gathering) open(ctx context.Context, first *group.Profile, bytes int64) error {
 	if g.stage != nil {
 		return nil
 	}
 	// Only at the commit something of the namespace is written for good.
-	if err := disagreement(g.c.engine.Agrees(ctx)); err != nil {
+	if err := g.c.ready(ctx, bytes+taskBytes); err != nil {
 		return err
 	}
 	g.mu.Lock()

@@ -50,7 +50,7 @@ func (w *Worker) Metrics() []Metric {
 	if running != nil {
 		e := running.engine
 		v.Stats, v.reaper, v.repairs = running.exec.Stats(), running.reaper.Stats(), running.repairs.Counts()
-		v.conn, v.inbox = e.Conn().Stats(), e.Inbox()
+		v.conn, v.inbox, v.rewinds = e.Conn().Stats(), e.Inbox(), running.beat.Rewinds()
 		if server := running.server.Load(); server != nil {
 			v.dequeues = server.Failures()
 		}
@@ -70,6 +70,7 @@ type measured struct {
 	conn     conn.Stats
 	inbox    inbox.Stats
 	dequeues uint64
+	rewinds  uint64
 }
 
 type metric struct {
@@ -110,6 +111,7 @@ var metrics = []metric{
 	{"gatherq_inbox_reconnects_total", "Reconnects of the subscription over which awaits are told.", MetricCounter, "", single(func(v *measured) uint64 { return v.inbox.Reconnects })},
 	{"gatherq_redis_retries_total", "Pipelines sent again, since Redis did not answer or could not then.", MetricCounter, "", single(func(v *measured) uint64 { return v.conn.Retries })},
 	{"gatherq_script_reloads_total", "Pipelines sent again with their scripts, which Redis had forgotten.", MetricCounter, "", single(func(v *measured) uint64 { return v.conn.Reloads })},
+	{"gatherq_redis_rewinds_total", "How often Redis went back to an earlier state.", MetricCounter, "", single(func(v *measured) uint64 { return v.rewinds })},
 	{"gatherq_dequeue_failures_total", "Dequeues that failed and were asked again after a moment.", MetricCounter, "", single(func(v *measured) uint64 { return v.dequeues })},
 	{"gatherq_start_delay_seconds", "From the creation of a task to the start of its first delivery's handler, by type.", MetricHistogram, "type",
 		func(v *measured) []Sample { return spread(v.Waited) }},

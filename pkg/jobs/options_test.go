@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatherq/gatherq/internal/core"
 	"github.com/gatherq/gatherq/internal/record"
 )
 
@@ -256,7 +257,12 @@ func TestCheckInfo(t *testing.T) {
 		{"no maxmemory", strings.Replace(good, "maxmemory:1000", "maxmemory:0", 1), false, "", 1},
 	} {
 		log := &countingLog{}
-		r := checkInfo(parseInfo(test.info), test.evict, log.logger())
+		server := core.Server{}
+		for line := range strings.Lines(test.info) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+			server[name] = value
+		}
+		r := checkServer(server, test.evict, log.logger().Warn)
 		if (r == nil) != (test.field == "") || r != nil && r.Field != test.field || log.n != test.warnings {
 			t.Errorf("%s: %v, %d warnings", test.name, r, log.n)
 		}

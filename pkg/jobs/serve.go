@@ -56,6 +56,7 @@ type service struct {
 	exec   *worker.Worker
 	server atomic.Pointer[carrier.Server]
 	reaper *fleet.Reaper
+	beat   *fleet.Beat
 
 	repairs fleet.Repairs
 }
@@ -104,7 +105,9 @@ func (s *service) run(ctx context.Context) error {
 		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Clock: s.clock, Calm: calm, Repairs: &s.repairs, Log: e.Log(), Ask: s.exec.Ask,
 		Look: s.look, Told: promoter.Told, Read: s.reaper.Read, Return: s.reaper.Return,
 		Revive: func(ctx context.Context, beat int64) error { return e.Groups().Revive(ctx, s.id, beat) },
-		Queues: w.cfg.Queues, Types: slices.Collect(maps.Keys(w.handlers)),
+		// The reconciler's pass belongs here, too.
+		Rewound: func(context.Context) error { promoter.Missed(); return nil },
+		Queues:  w.cfg.Queues, Types: slices.Collect(maps.Keys(w.handlers)),
 		Status: func() fleet.Status {
 			st := s.exec.Stats()
 			return fleet.Status{Slots: st.Slots, Running: st.Running, Draining: s.exec.Draining()}
@@ -123,6 +126,7 @@ func (s *service) run(ctx context.Context) error {
 		Conn: e.Conn(), Keys: e.Keys(), Records: e.Records(), Groups: e.Groups(), Carrier: e.Carrier(), Outbox: outbox,
 		Errands: errands, Calm: calm, Repairs: &s.repairs, Log: e.Log(),
 	})
+	s.beat = beat
 	if _, err := beat.Once(ctx); err != nil {
 		return unstored("", err)
 	}
