@@ -62,7 +62,7 @@ func New(c *conn.Conn, k keys.Space, crew func(queue string) Crew) *Carrier {
 // the messages, then the bells. Tasks of one queue that leave at the same time, also those of other calls of Enqueue, share
 // messages. An error reply to a call of before is in that call alone; an error reply to a message, and anything that conn.Do
 // returns, is Enqueue's. A message may go out twice, never not at all with a nil error. In a cluster, where records and queues
-// live on different servers, it takes three pipelines.
+// live on different servers, it takes three pipelines. The messages' IDs are noted in hs, for the marks.
 func (c *Carrier) Enqueue(ctx context.Context, hs []record.HandOver, before ...*conn.Call) error {
 	if c.client == nil {
 		return c.enqueuePlainly(ctx, hs, before)
@@ -75,31 +75,38 @@ func (c *Carrier) Enqueue(ctx context.Context, hs []record.HandOver, before ...*
 	if err != nil {
 		return err
 	}
-	return c.enqueue(ctx, hs, before, messages)
+	return c.enqueue(ctx, hs, before, messages, nil)
 }
 
 // HandBack enqueues a delivery that nobody claimed again: tasks at the head of its queue, a ticket at the tail. (Tickets whose
-// group is never committed come again and again while its staging lives: at the head they would keep out all others.)
-func (c *Carrier) HandBack(ctx context.Context, h record.HandOver) error {
+// group is never committed come again and again while its staging lives: at the head they would keep out all others.) The records
+// know the new message before the old one is acknowledged, so whatever they name is there.
+func (c *Carrier) HandBack(ctx context.Context, store *record.Store, h record.HandOver) error {
 	hs := []record.HandOver{h}
-	if h.Delivery.Ticket != nil {
-		return c.Enqueue(ctx, hs)
-	}
 	if c.client == nil {
-		return c.enqueuePlainly(ctx, hs, nil)
+		if err := c.enqueuePlainly(ctx, hs, nil); err != nil {
+			return err
+		}
+		return c.conn.Do(ctx, store.HandBackCalls(hs...)...)
 	}
 	call, err := c.message(h, "")
 	if err != nil {
 		return err
 	}
-	head, err := headCall(call)
-	if err != nil {
-		return err
+	messages := []*conn.Call{call}
+	if h.Delivery.Ticket == nil {
+		head, err := headCall(call)
+		if err != nil {
+			return err
+		}
+		messages = append(messages, head)
 	}
-	return c.enqueue(ctx, hs, nil, []*conn.Call{call, head})
+	hs[0].Message = idOf(call)
+	return c.enqueue(ctx, hs, nil, messages, store.HandBackCalls(hs...))
 }
 
-func (c *Carrier) enqueue(ctx context.Context, hs []record.HandOver, before, messages []*conn.Call) error {
+// enqueue sends messages, of which the first are those of hs in their order.
+func (c *Carrier) enqueue(ctx context.Context, hs []record.HandOver, before, messages, after []*conn.Call) error {
 	var news []*conn.Call
 	var fresh []*publication
 	for _, h := range hs {
@@ -107,7 +114,7 @@ func (c *Carrier) enqueue(ctx context.Context, hs []record.HandOver, before, mes
 			fresh, news = append(fresh, p), append(news, conn.NewCommand(p.args...))
 		}
 	}
-	rings := c.rings(hs)
+	rings := slices.Concat(after, c.rings(hs))
 	stages := [][]*conn.Call{slices.Concat(before, news, messages, rings)}
 	if c.cluster {
 		stages = [][]*conn.Call{before, slices.Concat(news, messages), rings}
@@ -125,6 +132,9 @@ func (c *Carrier) enqueue(ctx context.Context, hs []record.HandOver, before, mes
 		if call.Err != nil {
 			return fmt.Errorf("enqueue in %s: %w", hs[0].Queue, call.Err)
 		}
+	}
+	for i := range hs {
+		hs[i].Message = idOf(messages[i])
 	}
 	for i, p := range fresh {
 		p.settle(news[i].Err == nil)
@@ -159,7 +169,7 @@ func (c *Carrier) enqueueAgain(ctx context.Context, hs []record.HandOver) error 
 	if err != nil {
 		return err
 	}
-	return c.enqueue(ctx, hs, nil, messages)
+	return c.enqueue(ctx, hs, nil, messages, nil)
 }
 
 // HandOver enqueues and then notes in the records that it was done, so that nobody repeats it.
@@ -179,10 +189,12 @@ func (c *Carrier) enqueuePlainly(ctx context.Context, hs []record.HandOver, befo
 		return err
 	}
 	client := asynq.NewClientFromRedisClient(c.conn.Redis())
-	for _, h := range hs {
-		if _, err := client.EnqueueContext(ctx, asynq.NewTask(TaskType, h.Delivery.Encode()), c.taskOptions(h.Queue)...); err != nil {
+	for i, h := range hs {
+		info, err := client.EnqueueContext(ctx, asynq.NewTask(TaskType, h.Delivery.Encode()), c.taskOptions(h.Queue)...)
+		if err != nil {
 			return &conn.Error{Doubt: true, Err: fmt.Errorf("enqueue in %s: %w", h.Queue, err)}
 		}
+		hs[i].Message = info.ID
 	}
 	return c.conn.Do(ctx, c.rings(hs)...)
 }

@@ -38,6 +38,11 @@ func messageQueue(b []byte) (name string) {
 // fields walks over the fields of a protobuf message and calls each with those that have bytes; false from it ends the walk, as
 // does what is no message.
 func fields(b []byte, each func(number uint64, data []byte) bool) bool {
+	return walk(b, each, func(uint64, uint64) {})
+}
+
+// walk is fields, and tells the numbers too.
+func walk(b []byte, each func(number uint64, data []byte) bool, value func(number, value uint64)) bool {
 	for len(b) > 0 {
 		tag, n := binary.Uvarint(b)
 		if n <= 0 || tag>>3 == 0 || tag>>3 > 1<<29-1 {
@@ -46,9 +51,11 @@ func fields(b []byte, each func(number uint64, data []byte) bool) bool {
 		b = b[n:]
 		switch tag & 7 {
 		case 0: // varint
-			if _, n = binary.Uvarint(b); n <= 0 {
+			var v uint64
+			if v, n = binary.Uvarint(b); n <= 0 {
 				return false
 			}
+			value(tag>>3, v)
 		case 1: // 64 bits
 			n = 8
 		case 2: // bytes

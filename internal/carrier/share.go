@@ -143,13 +143,22 @@ func (c *Carrier) rings(hs []record.HandOver) []*conn.Call {
 // taskKey is what stands before the ID in the key of asynq's message.
 const taskKey = "}:t:"
 
+// idOf returns the ID of a message, "" where asynq's client does not put it into the first key.
+func idOf(message *conn.Call) string {
+	if message.Joined != nil {
+		message = message.Joined
+	}
+	if len(message.Keys) == 0 {
+		return ""
+	}
+	_, id, _ := strings.Cut(message.Keys[0], taskKey)
+	return id
+}
+
 // headCall returns the call that moves a message, which was just enqueued, to the head of its queue.
 func headCall(message *conn.Call) (*conn.Call, error) {
-	if len(message.Keys) < 2 {
-		return nil, errShape
-	}
-	_, id, ok := strings.Cut(message.Keys[0], taskKey)
-	if !ok {
+	id := idOf(message)
+	if len(message.Keys) < 2 || id == "" {
 		return nil, errShape
 	}
 	return &conn.Call{Script: headScript, Keys: message.Keys[1:2], Args: []any{id}}, nil

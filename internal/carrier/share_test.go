@@ -116,16 +116,17 @@ func TestDecision38_WhatIsHandedBackIsTheHead(t *testing.T) {
 	onEach(t, func(t *testing.T, dial func() *redis.Client) {
 		rdb := dial()
 		c := carrierOf(rdb)
+		store := record.NewStore(c.conn, c.keys)
 		for _, h := range tasks("q", 2) {
 			if err := c.Enqueue(t.Context(), []record.HandOver{h}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		back := record.HandOver{Queue: "q", Delivery: record.Delivery{Refs: []record.Ref{{ID: "a", Number: 1}, {ID: "b", Number: 2}}}}
-		if err := c.HandBack(t.Context(), back); err != nil {
+		if err := c.HandBack(t.Context(), store, back); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.HandBack(t.Context(), record.HandOver{Queue: "q", Delivery: record.Delivery{Ticket: &record.Ticket{Group: "g", Nonce: "n", Number: 1}}}); err != nil {
+		if err := c.HandBack(t.Context(), store, record.HandOver{Queue: "q", Delivery: record.Delivery{Ticket: &record.Ticket{Group: "g", Nonce: "n", Number: 1}}}); err != nil {
 			t.Fatal(err)
 		}
 		// A ticket goes to the tail, or those of a gather that is never committed would keep out all others.

@@ -112,6 +112,7 @@ func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
 		}
 		calls[i].Reply, calls[i].Err, calls[i].Again = t.work[i].Reply, t.work[i].Err, t.work[i].Again
 		calls[i].Try = t.work[i].Try
+		calls[i].Joined = t.work[i].Joined
 	}
 	if err != nil {
 		return err

@@ -135,6 +135,9 @@ func (c *command) args() ([]any, error) {
 		if head, err = head.Joint.Join(items); err != nil {
 			return nil, err
 		}
+		for _, call := range c.calls {
+			call.Joined = head
+		}
 	}
 	if head.Script == nil {
 		return head.Args, nil

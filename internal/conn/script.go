@@ -75,6 +75,8 @@ type Call struct {
 	Again bool // it was sent more than once: what followed it in the pipeline may have been executed before it
 	Try   int  // the one that was answered, from 0: of two calls of a pipeline that with the smaller one was executed first
 
+	Joined *Call // the command that it travelled in, where Joint is set
+
 	size int // in bytes, about
 }
 

@@ -66,11 +66,14 @@ func (l *look) task(ctx context.Context, n keys.Name, f []string) error {
 	switch {
 	case f[3] != "":
 		return l.held(ctx, n.Shard, f[3], n.Of, n.Of)
-	case f[1] == string(record.Pending) && f[4] == "1" && !l.waits[record.Ref{ID: n.Of, Number: number}]:
+	case f[1] == string(record.Pending) && marked(f[4]) && !l.waits[record.Ref{ID: n.Of, Number: number}]:
 		l.find(DeliveryMissing, n.Of, "asynq has no delivery %d of it", number)
 	}
 	return nil
 }
+
+// marked reports whether a mark is the ID of a message in asynq: not one that comes later (0), or only with a permit (p).
+func marked(mark string) bool { return mark != "" && mark != "0" && mark != "p" }
 
 // held looks after something that the records say a worker holds: the worker lives, and its list names it.
 func (l *look) held(ctx context.Context, shard int, worker, item, subject string) error {
@@ -94,7 +97,7 @@ func (l *look) group(ctx context.Context, n keys.Name, f, tickets []string, retu
 			continue
 		}
 		live++
-		p := strings.Split(text, ";") // number;holder;nonce;range;marked
+		p := strings.Split(text, ";") // number;holder;nonce;range;message
 		if len(p) != 5 {
 			return fmt.Errorf("ticket %d of %s: %q", place, n.Of, text)
 		}
@@ -105,7 +108,7 @@ func (l *look) group(ctx context.Context, n keys.Name, f, tickets []string, retu
 			if err := l.held(ctx, n.Shard, p[1], fmt.Sprintf("t|%s|%d", n.Of, place), name); err != nil {
 				return err
 			}
-		case p[4] == "1" && !l.tickets[record.Ticket{Group: n.Of, Nonce: f[9], Place: place, Number: number}]:
+		case marked(p[4]) && !l.tickets[record.Ticket{Group: n.Of, Nonce: f[9], Place: place, Number: number}]:
 			l.find(DeliveryMissing, name, "asynq has no delivery %d of the ticket", number)
 		}
 	}

@@ -111,7 +111,7 @@ func (m *fleet) tooLate() {
 		id := fmt.Sprintf("%s:%d", m.group, i)
 		f, err := m.conn.Redis().HMGet(m.ctx, m.keys.Record(id), "s", "mk", "pt").Result()
 		m.ok(err)
-		if f[0] == string(record.Pending) && f[1] == "1" && f[2] == "1" {
+		if f[0] == string(record.Pending) && f[1] != nil && f[1] != "0" && f[1] != "p" && f[2] == "1" {
 			m.ok(m.conn.Redis().ZAdd(m.ctx, m.keys.Open(0), redis.Z{Member: id}).Err())
 			_, err := m.records.Due(m.ctx, 0, 100)
 			m.ok(err)

@@ -72,12 +72,13 @@ var (
 	flagsScript        = script("flags", "take")
 	reapScript         = script("reap", "tickets", "room", "take", "back", "crashes")
 	reviveScript       = script("revive", "crashes")
+	ticketScript       = script("ticket", "tickets", "take")
 )
 
 // Scripts are all scripts of this package.
 func Scripts() []*conn.Script {
 	return []*conn.Script{stageScript, commitScript, nextScript, settleScript, leaveScript, aloneScript, returnScript, passScript, sweepScript,
-		cancelScript, cancelMemberScript, bindScript, boundScript, linkedScript, whereScript, flagsScript, reapScript, reviveScript}
+		cancelScript, cancelMemberScript, bindScript, boundScript, linkedScript, whereScript, flagsScript, reapScript, reviveScript, ticketScript}
 }
 
 // Store reads and changes groups. It is safe for concurrent use.

@@ -99,6 +99,9 @@ func (s Space) Map(group string, chunk int) string {
 // Line returns the list of members that travel alone and wait until fewer of their group run.
 func (s Space) Line(group string) string { return s.PrefixOf(group) + "p:" + group }
 
+// Ranges returns the key of the open ranges of a group, and of its members that travel alone or come from elsewhere.
+func (s Space) Ranges(group string) string { return s.PrefixOf(group) + "x:" + group }
+
 // Fleet returns what the names of the workers' own keys begin with. Scripts about beats get it as their only KEYS entry.
 func (s Space) Fleet() string { return "gq:{" + s.ns + "}:" }
 

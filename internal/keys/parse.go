@@ -8,7 +8,7 @@ import (
 
 // What the names of keys say behind their prefix. A key that is of none of these belongs to nobody.
 var (
-	shardKinds = []string{"r", "z", "h", "u", "a", "v", "i", "x", "y", "f", "m"} // each before ":" and a name
+	shardKinds = []string{"r", "z", "h", "u", "a", "v", "i", "x", "y", "p", "f", "m"} // each before ":" and a name
 	shardNames = []string{"open", "outbox"}
 	fleetKinds = []string{"w", "bell", "parked"}
 	fleetNames = []string{"meta", "workers", "lead"}

@@ -109,28 +109,42 @@ func (s *Store) Create(ctx context.Context, tasks ...NewTask) ([]Created, error)
 	return out, nil
 }
 
-// Mark notes that hand-overs have been enqueued. Until then they are handed over again, two seconds after they were due.
+// Mark notes that hand-overs have been enqueued, and in which messages. Until then they are handed over again, two seconds after they
+// were due; from then on while the message is there they are not.
 func (s *Store) Mark(ctx context.Context, hs ...HandOver) error {
+	return s.conn.All(ctx, s.markCalls(hs, false)...)
+}
+
+// HandBackCalls note that deliveries which nobody claimed lie in other messages from now on.
+func (s *Store) HandBackCalls(hs ...HandOver) []*conn.Call { return s.markCalls(hs, true) }
+
+// markArgs is how many arguments a mark takes for each reference.
+const markArgs = 5
+
+func (s *Store) markCalls(hs []HandOver, again bool) (calls []*conn.Call) {
 	args := map[int][]any{}
 	for _, h := range hs {
 		for _, r := range h.Delivery.Refs {
 			sh := s.keys.Shard(r.ID)
-			args[sh] = append(args[sh], "task", r.ID, r.Number, "")
+			args[sh] = append(args[sh], "task", r.ID, r.Number, "", h.Message)
 		}
 		if t := h.Delivery.Ticket; t != nil {
 			sh := s.keys.Shard(t.Group)
-			args[sh] = append(args[sh], "ticket", t.Group, t.Number, t.Place)
+			args[sh] = append(args[sh], "ticket", t.Group, t.Number, t.Place, h.Message)
 		}
 	}
-	var calls []*conn.Call
+	mode := 0
+	if again {
+		mode = 1
+	}
 	for sh, a := range args {
 		for len(a) > 0 {
-			n := min(len(a), 4*500)
-			calls = append(calls, conn.NewCall(markScript, s.keys.Prefix(sh), a[:n]...))
+			n := min(len(a), markArgs*500)
+			calls = append(calls, conn.NewCall(markScript, s.keys.Prefix(sh), append([]any{mode}, a[:n]...)...))
 			a = a[n:]
 		}
 	}
-	return s.conn.All(ctx, calls...)
+	return calls
 }
 
 // run runs one script and reads its answer.

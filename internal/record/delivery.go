@@ -66,6 +66,7 @@ func (e *VersionError) Error() string {
 type HandOver struct {
 	Queue    string // without namespace
 	Delivery Delivery
-	Alone    bool // it shares its message with no other: a suspect
-	First    bool // it goes to the head of its queue: it has been through it, and others wait for what it holds
+	Alone    bool   // it shares its message with no other: a suspect
+	First    bool   // it goes to the head of its queue: it has been through it, and others wait for what it holds
+	Message  string // the ID that asynq knows its message by, once it is enqueued
 }

@@ -68,7 +68,7 @@ func (s *Store) Look(ctx context.Context, id string) (Info, error) {
 	in.IsGroup = f["k"] == "g"
 	in.Type, in.Queue, in.Group, in.Index = f["ty"], f["q"], f["g"], int(num("gi"))
 	in.State, in.Attempt, in.Number, in.Crashes = State(f["s"]), int(num("at"))+1, num("n"), int(num("cr"))
-	in.Options, in.Worker, in.RetryOf, in.Marked = []byte(f["op"]), cmp.Or(f["h"], f["wk"]), f["rq"], f["mk"] == "1" || f["h"] != ""
+	in.Options, in.Worker, in.RetryOf, in.Marked = []byte(f["op"]), cmp.Or(f["h"], f["wk"]), f["rq"], f["mk"] != "" && f["mk"] != "0" || f["h"] != ""
 	in.CancelReason, in.CancelAt = DecodeFailure([]byte(f["c"])), msTime(num("cq"))
 	in.Failure = DecodeFailure([]byte(f["e"]))
 	in.QueuedAt, in.DueAt, in.StartedAt, in.FinishedAt = msTime(num("qa")), msTime(cmp.Or(num("du"), num("qa"))), msTime(num("sa")), msTime(num("fa"))

@@ -97,8 +97,10 @@ func (s *Store) Told(ctx context.Context, shard int, fields ...string) error {
 // Linked is the answer to a link.
 type Linked struct {
 	Unknown bool
-	Member  bool     // of a group, and it had ended: its outcome stands there
-	Outcome *Outcome // it had ended
+	New     bool          // nothing was noted before
+	Member  bool          // of a group, and it had ended: its outcome stands there
+	Outcome *Outcome      // it had ended
+	Since   time.Duration // its end; long where that is not known
 }
 
 // LinkCall asks whether id has ended and else notes that a member of a group waits for it: for its barrier where settled.
@@ -115,6 +117,7 @@ func ReadLinked(c *conn.Call) (Linked, error) {
 	r := NewReply(c.Reply, c.Err)
 	switch word := r.Str(); word {
 	case "linked":
+		return Linked{New: r.Int() == 1}, r.Err
 	case "unknown":
 		return Linked{Unknown: true}, r.Err
 	case "member":
@@ -127,7 +130,7 @@ func ReadLinked(c *conn.Call) (Linked, error) {
 		case "b":
 			o.Link, o.Value, o.LinkSettled = string(o.Value), nil, true
 		}
-		return Linked{Outcome: o}, r.Err
+		return Linked{Outcome: o, Since: time.Duration(r.Int()) * time.Millisecond}, r.Err
 	default:
 		if r.Err == nil {
 			r.Err = fmt.Errorf("link answered %q", word)

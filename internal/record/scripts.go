@@ -48,14 +48,17 @@ var (
 	markScript     = script("mark")
 	watchScript    = script("watch")
 	flagsScript    = script("flags")
-	linkScript     = script("link")
+	linkScript     = itemScript("link", 4)
 	infoScript     = script("info", "crashes")
 	outboxScript   = script("outbox")
 	toldScript     = script("told")
+	sentScript     = script("sent")
+	againScript    = script("again", "tickets", "waits")
+	archivedScript = script("archived", "waits")
 )
 
 // Scripts are all scripts of this package, for the tests and for who must load or allow them.
 func Scripts() []*conn.Script {
 	return []*conn.Script{createScript, admitScript, claimScript, beginScript, settleScript, retryScript, givebackScript, cancelScript, dueScript, markScript,
-		watchScript, flagsScript, linkScript, infoScript, outboxScript, toldScript}
+		watchScript, flagsScript, linkScript, infoScript, outboxScript, toldScript, sentScript, againScript, archivedScript}
 }

@@ -101,12 +101,15 @@ func (s *service) run(ctx context.Context) error {
 		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Reap: e.Groups().Reap, HandOver: handOver, Outbox: outbox,
 		Repairs: &s.repairs, Log: e.Log(),
 	})
+	var reconciler *fleet.Reconciler // made before the first beat
 	beat = fleet.NewBeat(fleet.BeatConfig{
 		Conn: e.Conn(), Keys: e.Keys(), ID: s.id, Clock: s.clock, Calm: calm, Repairs: &s.repairs, Log: e.Log(), Ask: s.exec.Ask,
 		Look: s.look, Told: promoter.Told, Read: s.reaper.Read, Return: s.reaper.Return,
 		Revive: func(ctx context.Context, beat int64) error { return e.Groups().Revive(ctx, s.id, beat) },
-		// The reconciler's pass belongs here, too.
-		Rewound: func(context.Context) error { promoter.Missed(); return nil },
+		Rewound: func(ctx context.Context) error {
+			promoter.Missed()
+			return reconciler.Pass(ctx)
+		},
 		Queues:  w.cfg.Queues, Types: slices.Collect(maps.Keys(w.handlers)),
 		Status: func() fleet.Status {
 			st := s.exec.Stats()
@@ -121,6 +124,10 @@ func (s *service) run(ctx context.Context) error {
 	})
 	holdings := fleet.NewHoldings(fleet.HoldingsConfig{
 		ID: s.id, Shards: e.Keys().Shards(), Recorded: e.Groups().Holdings, Held: s.exec.Holdings, Reaper: s.reaper, Calm: calm, Log: e.Log(),
+	})
+	reconciler = fleet.NewReconciler(fleet.ReconcilerConfig{
+		Conn: e.Conn(), Keys: e.Keys(), Records: e.Records(), Groups: e.Groups(), Carrier: e.Carrier(), Outbox: outbox,
+		Errands: errands, Calm: calm, Repairs: &s.repairs, Log: e.Log(),
 	})
 	s.beat = beat
 	if _, err := beat.Once(ctx); err != nil {
@@ -142,6 +149,7 @@ func (s *service) run(ctx context.Context) error {
 	wg.Go(func() { outbox.Run(parts) })
 	wg.Go(func() { strays.Run(parts) })
 	wg.Go(func() { holdings.Run(parts) })
+	wg.Go(func() { reconciler.Run(parts) })
 	return s.serve(ctx)
 }
 
@@ -249,7 +257,7 @@ func (h hands) HandOver(ctx context.Context, hs ...record.HandOver) error {
 }
 
 func (h hands) HandBack(ctx context.Context, one record.HandOver) error {
-	return h.s.engine.Carrier().HandBack(ctx, one)
+	return h.s.engine.Carrier().HandBack(ctx, h.s.engine.Records(), one)
 }
 
 func (h hands) Waiting(ctx context.Context, queue string) (bool, error) {

@@ -7,7 +7,7 @@ local function ticket_back(gid, g, place, holder, now)
     close_ticket(gid, place)
     return nil
   end
-  return next_ticket(gid, g, place, now)
+  return ticket_again(gid, place, now)
 end
 
 -- range_back takes members of an open range from its holder: they are taken again before the cursor, under the next number and
@@ -56,5 +56,5 @@ local function range_back(gid, g, rid, p, runs, now)
   local gk = k_record(gid)
   if num(redis.call('HGET', gk, 'lt')) > 0 then return 0 end
   redis.call('HSET', gk, 'lt', '1', 'T', S(math.max(1, num(redis.call('HGET', gk, 'T')))))
-  return 0, next_ticket(gid, g, '0', now)
+  return 0, ticket_again(gid, '0', now)
 end

@@ -26,7 +26,7 @@ local function item(id, number, worker, nonce)
       if num(b[2]) >= num(b[1]) then
         if f[17] ~= 'w' then
           redis.call('RPUSH', k_line(f[14]), f[15])
-          redis.call('HSET', key, 'pt', 'w', 'mk', '1')
+          redis.call('HSET', key, 'pt', 'w', 'mk', 'p')
           redis.call('ZADD', OPEN, S(rest({dl = f[11], mp = f[6], sa = f[13]})), id)
         end
         return {'waits'}

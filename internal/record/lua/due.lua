@@ -8,18 +8,15 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
   local place, gid = string.match(id, '^#(%d+):(.*)$')
   if place then
     local gk = k_record(gid)
-    local f = redis.call('HMGET', gk, 't' .. place, 'no', 'q')
-    if not f[1] then
+    local f = redis.call('HGET', gk, 't' .. place)
+    if not f then
       redis.call('ZREM', OPEN, id)
     else
-      local p = split(f[1], ';')
+      local p = split(f, ';')
       if p[2] ~= '' or p[5] ~= '0' then
         redis.call('ZADD', OPEN, S(FAR), id)
       else
-        local n = redis.call('HINCRBY', gk, 'tn', 1)
-        redis.call('HSET', gk, 't' .. place, S(n) .. ';;;;0')
-        redis.call('ZADD', OPEN, S(now + HANDOVER), id)
-        acts[#acts + 1] = {'ticket', gid, f[2], place, n, f[3]}
+        acts[#acts + 1] = {'ticket', unpack(ticket_again(gid, place, now))}
         late = late + 1
       end
     end
@@ -50,7 +47,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
         local ended = overdue(id, t, now)
         if ended then
           outbox = math.max(outbox, ended)
-        elseif t.s == 'pending' and t.mk == '1' then
+        elseif t.s == 'pending' and t.mk and t.mk ~= '0' then
           redis.call('ZADD', OPEN, S(rest(t)), id)
           release(id, t, now) -- it had long enough to come for its permit
         else

@@ -12,8 +12,8 @@ local ISSUE_MOST = 100         -- of the line at a call
 -- this again, for the permits that are left then.
 make_room = function(gid, now)
   local gk = k_record(gid)
-  local f = redis.call('HMGET', gk, 'mr', 'pm', 'pk', 'no', 'q', 'c')
-  if f[6] then return end -- who was asked to end does not start any more
+  local f = redis.call('HMGET', gk, 'mr', 'pm', 'pk', 'c')
+  if f[4] then return end -- who was asked to end does not start any more
   local left, looked = num(f[1]) - num(f[2]), 0
   while left > 0 do
     if looked == ISSUE_MOST then return look(gid, now) end
@@ -34,7 +34,7 @@ make_room = function(gid, now)
   local place, rest = string.match(f[3] or '', '^(%d+),?(.*)$')
   if left > 0 and place and not room.pulling and not exhausted(gid) then
     redis.call('HSET', gk, 'pk', rest)
-    local t = next_ticket(gid, {no = f[4], q = f[5]}, place, now)
+    local t = ticket_again(gid, place, now)
     issued[#issued + 1] = {'ticket', t[1], t[2], t[3], t[4], t[5]}
   end
 end

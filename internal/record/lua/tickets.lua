@@ -1,5 +1,5 @@
--- The tickets of a group: field t<place> of its record, "number;holder;nonce;range;marked". Marked is 0 or 1, or p of a parked one: it found
--- no permit, is in no queue, and its place stands in pk until room.lua issues it again.
+-- The tickets of a group: field t<place> of its record, "number;holder;nonce;range;message". The message is 0 until it is enqueued, or p of a
+-- parked one: it found no permit, is in no queue, and its place stands in pk until room.lua issues it again.
 
 -- exhausted reports whether nothing of a group is unclaimed.
 local function exhausted(gid)
@@ -7,12 +7,14 @@ local function exhausted(gid)
   return tonumber(f[1]) >= tonumber(f[2]) and redis.call('LLEN', k_returned(gid)) == 0
 end
 
--- next_ticket makes the next number of a ticket's place wait for its delivery. The answer is for who enqueues.
-local function next_ticket(gid, g, place, now)
-  local number = redis.call('HINCRBY', k_record(gid), 'tn', 1)
-  redis.call('HSET', k_record(gid), 't' .. place, S(number) .. ';;;;0')
+-- ticket_again makes the next number of a ticket's place wait for its delivery. The answer is for who enqueues: group, nonce, place, number, queue.
+local function ticket_again(gid, place, now)
+  local gk = k_record(gid)
+  local f = redis.call('HMGET', gk, 'no', 'q')
+  local number = redis.call('HINCRBY', gk, 'tn', 1)
+  redis.call('HSET', gk, 't' .. place, S(number) .. ';;;;0')
   redis.call('ZADD', OPEN, S(now + HANDOVER), '#' .. place .. ':' .. gid)
-  return {gid, g.no, place, number, g.q}
+  return {gid, f[1], place, number, f[2]}
 end
 
 -- start_tickets makes a group's tickets when its time has come: on creation, or when a delay is over.

@@ -1,0 +1,173 @@
+package integration
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatherq/gatherq/integration/redistest"
+	"github.com/gatherq/gatherq/pkg/jobs"
+)
+
+const (
+	lossLimit = 30 * time.Second // of decision 23, from the loss to the repair
+	lossSlack = 30 * time.Second // that a busy machine may add; what it was is logged
+)
+
+// losses are tasks and groups of which something got lost.
+type losses struct {
+	*testing.T
+	rdb    *redis.Client
+	asynq  *asynq.Inspector
+	client *jobs.Client
+}
+
+func (l *losses) ok(err error) {
+	l.Helper()
+	if err != nil {
+		l.Fatal(err)
+	}
+}
+
+func (l *losses) create(queue, format string, args ...any) *jobs.Task[json.RawMessage] {
+	l.Helper()
+	task, err := jobs.CreateTask(l.Context(), l.client, sim.Call(steps(format, args...), jobs.Queue(queue)))
+	l.ok(err)
+	return task
+}
+
+// message is what lies in a queue and names a task or group.
+func (l *losses) message(queue string, of jobs.Ref) (found string) {
+	l.Helper()
+	eventually(l.T, "the delivery of "+of.ID(), func() bool {
+		for _, m := range l.rdb.LRange(l.Context(), "asynq:{gatherq:"+queue+"}:pending", 0, -1).Val() {
+			if info, err := l.asynq.GetTaskInfo("gatherq:"+queue, m); err == nil && strings.Contains(string(info.Payload), `"`+of.ID()+`"`) {
+				found = m
+			}
+		}
+		return found != ""
+	})
+	return found
+}
+
+func (l *losses) now() time.Time {
+	l.Helper()
+	at, err := l.rdb.Time(l.Context()).Result()
+	l.ok(err)
+	return at
+}
+
+// TestDecision23_LostWorkIsFound loses one thing of each kind behind the back of a fleet of processes with their defaults. Nobody awaits
+// any of it: the test only looks.
+func TestDecision23_LostWorkIsFound(t *testing.T) {
+	t.Parallel()
+	s := redistest.Local(t)
+	l := &losses{T: t, rdb: s.Client(t), client: client(t, s, jobs.ClientConfig{})}
+	l.asynq = asynq.NewInspectorFromRedisClient(l.rdb)
+	var fleet []*program
+	for range 3 {
+		fleet = append(fleet, worker(t, s, "--concurrency", "8", "--queues", "still=1,calm=1,eaten=1"))
+	}
+	ctx := t.Context()
+	for _, queue := range []string{"still", "calm", "eaten"} { // asynq's tools know them from here on
+		warm := l.create(queue, `{"return":1}`)
+		eventually(t, "the first end", func() bool { return inspect(t, warm).State == jobs.StateSucceeded })
+	}
+
+	// Deliveries, in a queue that stands still meanwhile.
+	l.ok(l.asynq.PauseQueue("gatherq:still"))
+	deleted, removed, archived := l.create("still", `{"incr":"deleted"}`), l.create("still", `{"incr":"removed"}`), l.create("still", `{"incr":"archived"}`)
+	var calls []jobs.Call[json.RawMessage]
+	for i := range 50 {
+		calls = append(calls, sim.Call(steps(`{"incr":"members"},{"return":%d}`, i), jobs.Queue("still")))
+	}
+	ticketless, err := jobs.Gather(ctx, l.client, calls)
+	l.ok(err)
+	forbidden, err := jobs.Gather(ctx, l.client, []jobs.Call[json.RawMessage]{sim.Call(steps(`{"incr":"archived"}`), jobs.Queue("still"))})
+	l.ok(err)
+	l.ok(l.asynq.DeleteTask("gatherq:still", l.message("still", deleted)))
+	l.ok(l.rdb.LRem(ctx, "asynq:{gatherq:still}:pending", 1, l.message("still", removed)).Err())
+	l.ok(l.asynq.ArchiveTask("gatherq:still", l.message("still", archived)))
+	l.ok(l.asynq.ArchiveTask("gatherq:still", l.message("still", forbidden)))
+	_, err = l.asynq.DeleteAllPendingTasks("gatherq:still")
+	l.ok(err)
+
+	// A link, and a worker that holds something and that nobody remembers.
+	held := l.create("calm", `{"incr":"held"},{"sleep_ms":4000},{"return":"held"}`)
+	eventually(t, "it runs", func() bool { return inspect(t, held).State == jobs.StateRunning })
+	elsewhere := l.create("calm", `{"sleep_ms":4000},{"return":"elsewhere"}`)
+	unlinked, err := jobs.Gather(ctx, l.client, []*jobs.Task[json.RawMessage]{elsewhere})
+	l.ok(err)
+	l.ok(l.rdb.HDel(ctx, "gq:{gatherq:0}:r:"+elsewhere.ID(), "l").Err())
+	holder := inspect(t, held).Worker
+	for _, p := range fleet {
+		if p.of(holder) {
+			p.kill(t)
+		}
+	}
+	l.ok(l.rdb.Del(ctx, "gq:{gatherq}:w:"+holder).Err())
+	l.ok(l.rdb.ZRem(ctx, "gq:{gatherq}:workers", holder).Err())
+
+	// A server of asynq's that somebody let loose on a queue of ours.
+	foreign := asynq.NewServerFromRedisClient(s.Client(t), asynq.Config{
+		Queues: map[string]int{"gatherq:eaten": 1}, TaskCheckInterval: time.Millisecond, LogLevel: asynq.FatalLevel,
+	})
+	l.ok(foreign.Start(asynq.NewServeMux()))
+	var eaten []*jobs.Task[json.RawMessage]
+	eventually(t, "one of ours is eaten", func() bool {
+		tasks, err := jobs.CreateTasks(ctx, l.client, slices.Repeat([]jobs.Call[json.RawMessage]{sim.Call(steps(`{"return":1}`), jobs.Queue("eaten"))}, 50))
+		l.ok(err)
+		eaten = append(eaten, tasks...)
+		return l.rdb.ZCard(ctx, "asynq:{gatherq:eaten}:retry").Val() > 0
+	})
+	foreign.Shutdown()
+
+	lost := l.now()
+	l.ok(l.asynq.UnpauseQueue("gatherq:still"))
+	is := func(ref jobs.Ref, state jobs.State) func() bool {
+		return func() bool { return inspect(t, ref).State == state }
+	}
+	open := map[string]func() bool{
+		"a deleted delivery":             is(deleted, jobs.StateSucceeded),
+		"one taken out of its list":      is(removed, jobs.StateSucceeded),
+		"one archived by hand":           is(archived, jobs.StateCancelled),
+		"a ticket archived by hand":      is(forbidden, jobs.StateCancelled),
+		"a group whose tickets vanished": is(ticketless, jobs.StateSucceeded),
+		"a member that was not linked":   is(unlinked, jobs.StateSucceeded),
+		"the task of a forgotten worker": is(held, jobs.StateSucceeded),
+		"a delivery that a foreign took": is(eaten[len(eaten)-1], jobs.StateSucceeded),
+	}
+	end := time.After(lossLimit + lossSlack)
+	for tick := time.Tick(50 * time.Millisecond); len(open) > 0; {
+		select {
+		case <-tick:
+		case <-end:
+			t.Fatalf("not mended: %v", slices.Collect(maps.Keys(open)))
+		}
+		for what, done := range open {
+			if done() {
+				delete(open, what)
+				t.Logf("%s: mended and ended %v after the last loss", what, l.now().Sub(lost).Round(100*time.Millisecond))
+			}
+		}
+	}
+	for _, ref := range []*jobs.Task[json.RawMessage]{deleted, removed, archived} {
+		if in := inspect(t, ref); in.Attempt != 1 || in.Crashes != 0 {
+			t.Errorf("charged: %+v", in)
+		}
+	}
+	if in := inspect(t, archived); in.CancelReason != "archived in asynq" {
+		t.Errorf("%+v", in)
+	}
+	for key, want := range map[string]int{"deleted": 1, "removed": 1, "archived": 0, "members": 50, "held": 2} {
+		if n := simKey(t, l.rdb, key); n != want {
+			t.Errorf("%s ran %d times, want %d", key, n, want)
+		}
+	}
+}
