@@ -154,50 +154,47 @@ func (l *look) page(ctx context.Context, names []string) error {
 			l.find(KeyUnknown, key, "this version has no such key")
 			continue
 		}
-		switch n.Kind {
-		case "r":
-			if err := l.record(ctx, key, n); err != nil {
-				return err
-			}
-		case "z", "u":
-			list = append(list, asked{conn.NewCommand("pttl", key), func(reply any) {
-				if reply == int64(-1) {
-					l.find(NoTTL, key, "it stays for ever")
-				}
-			}})
-		case "a":
-			nonce, _, _ := strings.Cut(n.Of, ":")
-			list = append(list, asked{conn.NewCommand("pttl", key), func(reply any) {
-				if reply == int64(-1) {
-					l.staged[nonce] = true
-				}
-			}})
-		case "v", "i", "x", "y", "f", "m":
-			group := n.Of
-			if n.Kind == "v" || n.Kind == "i" {
-				group = group[:max(strings.LastIndexByte(group, ':'), 0)]
-			}
-			list = append(list, l.partOf(key, group)...)
-			if n.Kind == "x" {
-				if err := l.ranges(ctx, key, group); err != nil {
-					return err
-				}
-			}
-		case "open":
-			if err := l.index(ctx, key); err != nil {
-				return err
-			}
-		case "outbox":
-			if err := l.outbox(ctx, key); err != nil {
-				return err
-			}
-		case "h":
-			if err := l.holdings(ctx, key, n); err != nil {
-				return err
-			}
+		more, err := l.key(ctx, key, n)
+		if err != nil {
+			return err
 		}
+		list = append(list, more...)
 	}
 	return l.ask(ctx, list)
+}
+
+// key looks at one key, or returns what is to be asked about it.
+func (l *look) key(ctx context.Context, key string, n keys.Name) ([]asked, error) {
+	switch n.Kind {
+	case "r":
+		return nil, l.record(ctx, key, n)
+	case "z", "u":
+		return []asked{{conn.NewCommand("pttl", key), func(reply any) {
+			if reply == int64(-1) {
+				l.find(NoTTL, key, "it stays for ever")
+			}
+		}}}, nil
+	case "a":
+		nonce, _, _ := strings.Cut(n.Of, ":")
+		return []asked{{conn.NewCommand("pttl", key), func(reply any) {
+			if reply == int64(-1) {
+				l.staged[nonce] = true
+			}
+		}}}, nil
+	case "v", "i":
+		return l.partOf(key, n.Of[:max(strings.LastIndexByte(n.Of, ':'), 0)]), nil
+	case "y", "p", "f", "m":
+		return l.partOf(key, n.Of), nil
+	case "x":
+		return l.partOf(key, n.Of), l.ranges(ctx, key, n.Of)
+	case "open":
+		return nil, l.index(ctx, key)
+	case "outbox":
+		return nil, l.outbox(ctx, key)
+	case "h":
+		return nil, l.holdings(ctx, key, n)
+	}
+	return nil, nil
 }
 
 // partOf asks whether a key of a group's expires, or its group is open.

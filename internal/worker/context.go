@@ -20,6 +20,9 @@ type runContext struct {
 
 var _ context.Context = (*runContext)(nil)
 
+// begin says what it derives from, before anybody has it.
+func (c *runContext) begin(base context.Context) { c.base = base }
+
 // end ends it with a cause, the first time.
 func (c *runContext) end(cause error) {
 	c.mu.Lock()

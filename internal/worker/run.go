@@ -95,7 +95,7 @@ func (r *run) call() Result {
 
 // begin enters the run into the worker's list; false if the run is over before it began.
 func (r *run) begin(now time.Time) bool {
-	r.ctx.base = r.w.base
+	r.ctx.begin(r.w.base)
 	left := r.left(now)
 	r.mu.Lock()
 	closing := r.enter(now)

@@ -110,7 +110,7 @@ func (s *service) run(ctx context.Context) error {
 			promoter.Missed()
 			return reconciler.Pass(ctx)
 		},
-		Queues:  w.cfg.Queues, Types: slices.Collect(maps.Keys(w.handlers)),
+		Queues: w.cfg.Queues, Types: slices.Collect(maps.Keys(w.handlers)),
 		Status: func() fleet.Status {
 			st := s.exec.Stats()
 			return fleet.Status{Slots: st.Slots, Running: st.Running, Draining: s.exec.Draining()}
