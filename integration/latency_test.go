@@ -18,13 +18,13 @@ import (
 const wireDelay = 50 * time.Millisecond
 
 // farClient is a client whose every connection goes through a long wire of its own.
-func farClient(t *testing.T, s *redistest.Server, cfg jobs.ClientConfig) *jobs.Client {
+func farClient(t *testing.T, s *redistest.Server, delay time.Duration, cfg jobs.ClientConfig) *jobs.Client {
 	t.Helper()
 	opts, err := redis.ParseURL(s.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts.Addr = delayproxy.Start(t, opts.Addr, wireDelay)
+	opts.Addr = delayproxy.Start(t, opts.Addr, delay)
 	rdb := redis.NewClient(opts)
 	t.Cleanup(func() { rdb.Close() })
 	c, err := jobs.NewClient(rdb, cfg)
@@ -42,8 +42,8 @@ func TestDecision39_ThreeRoundTrips(t *testing.T) {
 		t.Skip("the race detector makes steps as long as a trip; the README's test command counts them")
 	}
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
-		endingWorker(t, farClient(t, s, jobs.ClientConfig{}))
-		producer := farClient(t, s, jobs.ClientConfig{})
+		endingWorker(t, farClient(t, s, wireDelay, jobs.ClientConfig{}))
+		producer := farClient(t, s, wireDelay, jobs.ClientConfig{})
 		var took []time.Duration
 		for i := range 12 {
 			begin := time.Now()
@@ -60,6 +60,36 @@ func TestDecision39_ThreeRoundTrips(t *testing.T) {
 			t.Errorf("%.1f round trips (%v), want 3", trips, took[0])
 		}
 	})
+}
+
+// On a wire of 5 ms the median trip from create to awaiter takes 33 ms at most, also when nothing has happened for ten minutes: no
+// connection has been closed meanwhile, and nothing has to be asked for again.
+func TestDecision39_ThreeRoundTripsAfterTenIdleMinutes(t *testing.T) {
+	long(t)
+	const delay, limit = 5 * time.Millisecond, 33 * time.Millisecond
+	s := redistest.Local(t)
+	endingWorker(t, farClient(t, s, delay, jobs.ClientConfig{}))
+	producer := farClient(t, s, delay, jobs.ClientConfig{})
+	measure := func(trips int) (first, median time.Duration) {
+		took := make([]time.Duration, trips)
+		for i := range took {
+			begin := time.Now()
+			roundTrip(t, producer)
+			took[i] = time.Since(begin)
+			pause(t, 50*time.Millisecond)
+		}
+		first = took[0]
+		slices.Sort(took)
+		return first, took[trips/2]
+	}
+	measure(5) // connections, a subscription, scripts
+	_, before := measure(200)
+	pause(t, 10*time.Minute)
+	first, after := measure(50)
+	t.Logf("median %v; after ten idle minutes the first %v, median %v", before, first, after)
+	if before > limit || after > limit || first > 2*limit {
+		t.Errorf("want medians of at most %v", limit)
+	}
 }
 
 func roundTrip(t *testing.T, c *jobs.Client) {

@@ -16,7 +16,9 @@ const (
 	notYetLast  = 50 * time.Millisecond // the same, doubled from time to time
 	holdFirst   = 50 * time.Millisecond // with a ticket, before others that wait are looked for
 	holdLast    = time.Second           // between looks that found nobody
-	stallAfter  = 5 * time.Millisecond  // with short members waiting behind one that is not short
+	stallAfter  = 5 * time.Millisecond  // with short members waiting behind one that is not short: they get a slot of their own, if one is free
+
+	stalledAfter = 50 * time.Millisecond // without a slot for any of them: they go back
 )
 
 // pump turns one ticket of a group into running members: it pulls ranges while it gets slots for them.
@@ -103,9 +105,16 @@ func (p *pump) run() {
 		case <-got:
 			slot, place = true, nil
 		case <-tick:
-			if p.state == ticketNotYet {
+			switch {
+			case p.state == ticketNotYet:
 				p.state = ticketLive
 				p.early++
+			case p.stalled():
+				p.giveWaiting()
+				if place != nil { // it was for them
+					place.Cancel()
+					place = nil
+				}
 			}
 		case <-w.pull.Done():
 		case <-look.C:
@@ -144,11 +153,8 @@ func (p *pump) acknowledge(err error) {
 func (p *pump) pull() {
 	w := p.w
 	slots, want := 1, w.sizes.want(p.typ, w.cfg.Slots.Size())
-	if !w.sizes.short(p.typ) {
-		for slots < want && w.cfg.Slots.TryAcquire() {
-			slots++
-		}
-		want = slots
+	for !w.sizes.short(p.typ) && slots < want && w.cfg.Slots.TryAcquire() {
+		slots++ // those that get none wait here for the next that is free: for less than rangeWork, or they go back
 	}
 	var got group.Pull
 	nonce, tries := rand.Text(), 0
@@ -367,6 +373,18 @@ func (p *pump) drain() {
 	if p.state != ticketGone {
 		p.give()
 	}
+	p.giveWaiting()
+}
+
+// stalled reports whether members have waited long, behind others that all run longer than was to be expected.
+func (p *pump) stalled() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting) > 0 && time.Since(p.lastPop) >= stalledAfter
+}
+
+// giveWaiting gives the members that have not started back: whoever has a slot takes them before all others.
+func (p *pump) giveWaiting() {
 	p.mu.Lock()
 	waiting := p.waiting
 	p.waiting = nil

@@ -122,6 +122,37 @@ func TestAStragglerHoldsNobody(t *testing.T) {
 	})
 }
 
+// Members of a millisecond or more are taken for the slots that come free next; where none does, they go back, for other workers.
+func TestDecision36_WhoWaitsBehindLongOnesGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeFleet{}
+		f.gather(100, "t")
+		var started atomic.Int64
+		w := newWorker(t, f, 4, map[string]Handler{"t": func(_ context.Context, j *Job) Result {
+			started.Add(1)
+			time.Sleep(time.Duration(2+j.Index%3) * time.Millisecond)
+			if j.Index >= 40 && j.Index%2 == 0 {
+				time.Sleep(time.Minute)
+			}
+			return Result{Value: []byte("1")}
+		}})
+		deliver(t, w, ticket)
+		time.Sleep(time.Second)
+		back := 0
+		for _, x := range f.list("return") {
+			back += len(x.indexes)
+		}
+		ended := len(f.list("settle"))
+		f.mu.Lock()
+		if n := int(started.Load()); n-ended != 4 || back == 0 || n+back != f.cursor || slices.Max(f.sizes) < 4 {
+			t.Errorf("%d ended, %d started, %d went back, of %d taken in ranges of %v", ended, n, back, f.cursor, f.sizes)
+		}
+		f.mu.Unlock()
+		w.wg.Wait()
+		synctest.Wait()
+	})
+}
+
 func TestDecision06_AFailureIsToldAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}

@@ -9,7 +9,7 @@ import (
 const (
 	rangeWork = 20 * time.Millisecond // of work in a range
 	rangeMax  = 64                    // members of a range
-	shortRun  = time.Millisecond      // members under this share a slot, so a range may hold more of them than there are free slots
+	shortRun  = time.Millisecond      // members under this share a slot, so a range may hold more of them than there are slots
 )
 
 // sizer knows how long the handlers of each type ran here lately.
