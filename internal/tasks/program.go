@@ -78,26 +78,34 @@ var notYet = []string{"call", "gather", "create", "progress"}
 
 // UnmarshalJSON decodes and checks a whole program, so that a wrong step 9 fails before step 1 has run.
 func (p *program) UnmarshalJSON(data []byte) error {
-	var raw struct {
-		Steps    []json.RawMessage `json:"steps"`
-		OnCancel json.RawMessage   `json:"on_cancel"`
-	}
-	if err := unmarshalStrict(data, &raw); err != nil {
+	f, err := parseFields(data)
+	if err != nil {
 		return err
 	}
-	if raw.Steps == nil {
+	list, _ := f.take("steps")
+	after, _ := f.take("on_cancel")
+	if err := f.rest(); err != nil {
+		return err
+	}
+	var steps []json.RawMessage
+	if len(list) > 0 {
+		if err := json.Unmarshal(list, &steps); err != nil {
+			return fmt.Errorf("steps: %w", err)
+		}
+	}
+	if steps == nil {
 		return errors.New(`"steps" is missing: a program is {"steps":[…]}`)
 	}
-	*p = program{steps: make([]step, 0, len(raw.Steps))}
-	for i, r := range raw.Steps {
+	*p = program{steps: make([]step, 0, len(steps))}
+	for i, r := range steps {
 		s, err := parseStep(r)
 		if err != nil {
 			return fmt.Errorf("step %d: %w", i+1, err)
 		}
 		p.steps = append(p.steps, s)
 	}
-	if len(raw.OnCancel) > 0 && string(raw.OnCancel) != "null" {
-		c, err := parseOnCancel(raw.OnCancel)
+	if len(after) > 0 && string(after) != "null" {
+		c, err := parseOnCancel(after)
 		if err != nil {
 			return fmt.Errorf("on_cancel: %w", err)
 		}

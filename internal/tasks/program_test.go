@@ -8,8 +8,8 @@ import (
 
 func TestProgramRefuses(t *testing.T) {
 	for args, why := range map[string]string{
-		`null`:                          `"steps" is missing`,
-		`[]`:                            "cannot unmarshal",
+		`null`:                          "must be an object",
+		`[]`:                            "must be an object",
 		`{}`:                            `"steps" is missing`,
 		`{"steps":null}`:                `"steps" is missing`,
 		`{"step":[]}`:                   "unknown field",

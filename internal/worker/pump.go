@@ -80,12 +80,16 @@ func (p *pump) run() {
 			break
 		}
 		if p.needsRunner() {
-			if place != nil && place.at != Claimed {
+			at := Pulling // taken for the slot that comes free next, which a single task may have first
+			if w.sizes.short(p.typ) {
+				at = Claimed // behind one that turned out to be long
+			}
+			if place != nil && place.at > at {
 				place.Cancel()
 				place = nil
 			}
 			if place == nil {
-				place = w.cfg.Slots.Reserve(Claimed)
+				place = w.cfg.Slots.Reserve(at)
 			}
 		} else if place == nil && p.state == ticketLive {
 			place = w.cfg.Slots.Reserve(Pulling)
