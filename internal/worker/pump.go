@@ -79,21 +79,7 @@ func (p *pump) run() {
 		if p.state == ticketGone && idle {
 			break
 		}
-		if p.needsRunner() {
-			at := Pulling // taken for the slot that comes free next, which a single task may have first
-			if w.sizes.short(p.typ) {
-				at = Claimed // behind one that turned out to be long
-			}
-			if place != nil && place.at > at {
-				place.Cancel()
-				place = nil
-			}
-			if place == nil {
-				place = w.cfg.Slots.Reserve(at)
-			}
-		} else if place == nil && p.state == ticketLive {
-			place = w.cfg.Slots.Reserve(Pulling)
-		}
+		place = p.reserve(place)
 		var got <-chan struct{}
 		if place != nil {
 			got = place.Got()
@@ -139,6 +125,27 @@ func (p *pump) run() {
 		p.drain()
 	}
 	p.acknowledge(nil)
+}
+
+// reserve returns the place in the queue for a slot that the pump needs next, which may be the one that it has; nil if it needs none.
+func (p *pump) reserve(place *Reservation) *Reservation {
+	at := Pulling // for more, or for what was taken for the slot that comes free next, which a single task may have first
+	switch {
+	case p.needsRunner():
+		if p.w.sizes.short(p.typ) {
+			at = Claimed // behind one that turned out to be long
+		}
+	case place != nil || p.state != ticketLive:
+		return place
+	}
+	if place != nil && place.at > at {
+		place.Cancel()
+		place = nil
+	}
+	if place == nil {
+		place = p.w.cfg.Slots.Reserve(at)
+	}
+	return place
 }
 
 // acknowledge lets Deliver return, the first time. An error that comes later, or for a ticket that the group knows here, is one
@@ -196,51 +203,6 @@ func (p *pump) pull() {
 		w.cfg.Slots.Release()
 	}
 	w.goOn(got.Others)
-}
-
-// offer leaves it to the next pull to tell what a range has ended with; false if none comes. What no pull has taken along, the range
-// tells at its next tick.
-func (p *pump) offer(o *openRange) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.pulls {
-		p.ended = append(p.ended, o)
-	}
-	return p.pulls
-}
-
-// takeEnded returns what a pull is to tell along the way, of one range; the others tell it themselves.
-func (p *pump) takeEnded() (of *openRange, last ended) {
-	p.mu.Lock()
-	offered := p.ended
-	p.ended = nil
-	p.mu.Unlock()
-	for _, o := range offered {
-		if of != nil {
-			o.tellNow()
-			continue
-		}
-		o.mu.Lock()
-		t, ok := o.take()
-		o.mu.Unlock()
-		if ok {
-			of, last = o, t
-		}
-	}
-	return of, last
-}
-
-// over notes that the ticket is not this pump's any more.
-func (p *pump) over() {
-	p.state = ticketGone
-	p.mu.Lock()
-	p.pulls = false
-	offered := p.ended
-	p.ended = nil
-	p.mu.Unlock()
-	for _, o := range offered {
-		o.tellNow()
-	}
 }
 
 // take queues the members of a range; those that need no handler, or have none here, are decided at once.

@@ -202,12 +202,6 @@ func (o *openRange) tell(now bool) {
 // ref names the range's deliveries in logs.
 func (o *openRange) ref() record.Ref { return record.Ref{ID: o.r.Group, Number: o.r.Number} }
 
-// ended is what is on its way to the record.
-type ended struct {
-	ends *group.Ends
-	ran  int // of these: have begun
-}
-
 // take returns what is to be told, false if there is nothing or a call is under way. The caller holds mu, and calls told in the end.
 func (o *openRange) take() (t ended, ok bool) {
 	if o.ends == nil || o.telling {
