@@ -230,7 +230,7 @@ func parseLine(t *testing.T, out string) resultLine {
 // client returns a client of the library on a Redis, with a connection pool of its own; both end with the test.
 func client(t *testing.T, s *redistest.Server, cfg jobs.ClientConfig) *jobs.Client {
 	t.Helper()
-	c, err := jobs.NewClient(s.Client(t), cfg)
+	c, err := jobs.NewClient(s.Universal(t), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,12 +22,13 @@ const (
 
 // parcel is the calls of one Do on their way, in their order, for one try.
 type parcel struct {
-	calls []*Call // the Do's own copies
-	whole bool    // scripts are sent with their text
-	apart bool    // calls are not merged
-	bytes int
-	state parcelState // guarded by departures.mu
-	done  chan struct{}
+	calls  []*Call // the Do's own copies
+	whole  bool    // scripts are sent with their text
+	apart  bool    // calls are not merged
+	spread bool    // over a cluster
+	bytes  int
+	state  parcelState // guarded by departures.mu
+	done   chan struct{}
 }
 
 type parcelState byte
