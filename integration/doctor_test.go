@@ -16,11 +16,17 @@ import (
 // worker must live.
 func healthy(t *testing.T, s *redistest.Server) {
 	t.Helper()
+	healthyIn(t, s, "gatherq")
+}
+
+// healthyIn is healthy of another namespace.
+func healthyIn(t *testing.T, s *redistest.Server, namespace string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var report doctor.Report
 	for {
-		r, err := doctor.Examine(ctx, doctor.Config{Redis: s.Client(t), Namespace: "gatherq", Again: 2 * time.Second})
+		r, err := doctor.Examine(ctx, doctor.Config{Redis: s.Client(t), Namespace: namespace, Again: 2 * time.Second})
 		if err == nil && len(r.Findings) == 0 {
 			return
 		}

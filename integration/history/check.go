@@ -101,10 +101,10 @@ func (c *checker) take(e Event) {
 func (c *checker) invoked(e Event) {
 	switch e.Kind {
 	case Create, Gather:
-		if old, ok := c.want[e.ID]; ok && !slices.Equal(old, e.Want) {
-			c.violated("form", "%s is created with %q and with %q", e.ID, old, e.Want)
+		c.create(e.ID, e.Want)
+		for id, value := range e.Own {
+			c.create(id, []string{value})
 		}
-		c.want[e.ID] = e.Want
 	case Fault:
 		c.sum.Faults++
 		for _, p := range e.Procs {
@@ -120,11 +120,21 @@ func (c *checker) invoked(e Event) {
 	}
 }
 
+func (c *checker) create(id string, want []string) {
+	if old, ok := c.want[id]; ok && !slices.Equal(old, want) {
+		c.violated("form", "%s is created with %q and with %q", id, old, want)
+	}
+	c.want[id] = want
+}
+
 func (c *checker) completed(key opKey, begin, e Event) {
 	switch e.Kind {
 	case Create, Gather:
 		if e.Phase == OK {
 			c.acked[e.ID] = true
+			for id := range begin.Own {
+				c.acked[id] = true
+			}
 		}
 	case Await:
 		if took := time.Duration(e.At - begin.At); begin.Limit > 0 && took > time.Duration(begin.Limit)+grace {
@@ -269,9 +279,10 @@ func (c *checker) runs() {
 		if s.members == nil {
 			c.within(id, byID[id], s.outcome)
 		}
-		for i, m := range s.members {
-			member := fmt.Sprintf("%s:%d", id, i)
-			c.within(member, byID[member], m)
+		for _, m := range s.members {
+			if m.ID != "" {
+				c.within(m.ID, byID[m.ID], m)
+			}
 		}
 	}
 }

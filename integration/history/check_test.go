@@ -15,7 +15,7 @@ func good() []Event {
 	ok := func(value string, delivery int) *Outcome {
 		return &Outcome{State: "succeeded", Value: value, Attempt: 1, Delivery: delivery, Worker: "w"}
 	}
-	members := []Outcome{{Index: 0, State: "succeeded", Value: "x", Attempt: 1, Delivery: 1}, {Index: 1, State: "succeeded", Value: "y", Attempt: 1, Delivery: 2}}
+	members := []Outcome{{ID: "g:0", Index: 0, State: "succeeded", Value: "x", Attempt: 1, Delivery: 1}, {ID: "g:1", Index: 1, State: "succeeded", Value: "y", Attempt: 1, Delivery: 2}}
 	var events []Event
 	op := map[int]int{}
 	put := func(proc int, phase Phase, e Event) {
@@ -95,6 +95,10 @@ func TestEveryBrokenRuleIsFound(t *testing.T) {
 		}},
 		"an acknowledged group was forgotten by everybody": {"I1", "g was acknowledged", func(t *testing.T, h []Event) []Event {
 			return slices.DeleteFunc(h, func(e Event) bool { return e.Kind == Await && e.ID == "g" })
+		}},
+		"a member with an ID of its own has no end": {"I1", "own was acknowledged", func(t *testing.T, h []Event) []Event {
+			h[at(t, h, Gather, Invoke, "g", 0)].Own = map[string]string{"own": "x"}
+			return h
 		}},
 		"a record changes": {"I2", "two ends", func(t *testing.T, h []Event) []Event {
 			return append(h, Event{At: 2e9, Proc: 9, Op: 1, Kind: Read, Phase: Invoke, ID: "a"},

@@ -42,14 +42,15 @@ type Event struct {
 	Kind  Kind  `json:"kind"`
 	Phase Phase `json:"phase"`
 
-	ID       string    `json:"id,omitempty"`
-	Want     []string  `json:"want,omitempty"`
-	Limit    int64     `json:"limit,omitempty"` // nanoseconds
-	Delivery int       `json:"delivery,omitempty"`
-	Attempt  int       `json:"attempt,omitempty"`
-	Outcome  *Outcome  `json:"outcome,omitempty"` // of an await or a read that saw an end
-	Members  []Outcome `json:"members,omitempty"` // of a group, in the order in which they were returned
-	Err      string    `json:"err,omitempty"`     // a kind of the closed family, else the text
+	ID       string            `json:"id,omitempty"`
+	Want     []string          `json:"want,omitempty"`
+	Own      map[string]string `json:"own,omitempty"`   // of a group: members that are tasks with IDs of their own, and their values
+	Limit    int64             `json:"limit,omitempty"` // nanoseconds
+	Delivery int               `json:"delivery,omitempty"`
+	Attempt  int               `json:"attempt,omitempty"`
+	Outcome  *Outcome          `json:"outcome,omitempty"` // of an await or a read that saw an end
+	Members  []Outcome         `json:"members,omitempty"` // of a group, in the order in which they were returned
+	Err      string            `json:"err,omitempty"`     // a kind of the closed family, else the text
 
 	Fault string         `json:"fault,omitempty"`
 	Procs []int          `json:"procs,omitempty"`
@@ -60,6 +61,7 @@ type Event struct {
 
 // Outcome is a terminal record as somebody saw it. Two that saw the same record have the same Outcome.
 type Outcome struct {
+	ID       string `json:"id,omitempty"` // empty for a member that has a record of its own
 	Index    int    `json:"index,omitempty"`
 	State    string `json:"state"`
 	Value    string `json:"value,omitempty"`
