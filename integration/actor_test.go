@@ -45,6 +45,7 @@ type plan struct {
 	Sleep   time.Duration
 	Hold    bool          // the first delivery of everything runs until its context ends
 	Limit   time.Duration // of each await
+	Every   time.Duration // the plan is played again and again, each time with IDs of its own; 0: once
 }
 
 // step is the task type of actors.
@@ -115,6 +116,9 @@ func (p part) play(ctx context.Context, rec *history.Recorder) error {
 	}
 	defer c.Close()
 	if p.Role == "producer" {
+		if p.Plan.Every > 0 {
+			return p.Plan.rounds(ctx, c, rec)
+		}
 		return p.Plan.play(ctx, c, rec)
 	}
 	w, err := stepper(c, rec, p.Concurrency, "default")
@@ -225,6 +229,33 @@ func (p plan) play(ctx context.Context, c *jobs.Client, rec *history.Recorder) e
 	return failed
 }
 
+// rounds plays the plan at fixed intervals, whether or not the rounds before have ended, until ctx ends, and then ends what it began. An
+// await that ends as unavailable is no failure here: the history has it.
+func (p plan) rounds(ctx context.Context, c *jobs.Client, rec *history.Recorder) error {
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	tick := time.NewTicker(p.Every)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			all.Wait()
+			return failed
+		case <-tick.C:
+		}
+		round := p
+		round.Prefix = fmt.Sprintf("%s%d.", p.Prefix, n)
+		all.Go(func() {
+			if err := round.play(context.WithoutCancel(ctx), c, rec); err != nil && !errors.Is(err, jobs.ErrUnavailable) {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = errors.Join(failed, err)
+			}
+		})
+	}
+}
+
 func (p plan) create(ctx context.Context, c *jobs.Client, rec *history.Recorder) error {
 	for i := range p.Singles {
 		id, call, _ := p.single(i)
@@ -245,7 +276,7 @@ func (p plan) create(ctx context.Context, c *jobs.Client, rec *history.Recorder)
 	})
 }
 
-// acknowledged does a creation until it is known whether it happened.
+// acknowledged does a creation until it is known whether it happened; while Redis is away, it tries again.
 func acknowledged(rec *history.Recorder, e history.Event, do func() error) error {
 	for {
 		op := rec.Begin(e)
@@ -256,6 +287,8 @@ func acknowledged(rec *history.Recorder, e history.Event, do func() error) error
 			return nil
 		case kind == string(jobs.ErrIndeterminate):
 			op.End(history.Info, history.Event{Err: kind})
+		case kind == string(jobs.ErrUnavailable):
+			op.End(history.Fail, history.Event{Err: kind})
 		default:
 			op.End(history.Fail, history.Event{Err: kind})
 			return fmt.Errorf("%s %s: %w", e.Kind, e.ID, err)

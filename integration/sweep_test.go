@@ -124,8 +124,19 @@ func positions(n, samples int, random *rand.Rand) (at []int) {
 
 // scene plays the role once with a fault, judges it, and returns the commands that were counted.
 func (r role) scene(t *testing.T, s *redistest.Server, book *wire.Book, name string, fault wire.Fault) []string {
-	sc := &scene{T: t, redis: s, ns: r.name + "." + name, rdb: s.Client(t), path: filepath.Join(t.TempDir(), "history.jsonl"), fault: fault}
+	sc := newScene(t, s, r.name+"."+name)
+	sc.fault = fault
 	sc.wire = wire.Start(t, sc.rdb.Options().Addr, book)
+	sc.plan = plan{Singles: 5, Members: 6, Limit: 2 * patience, Prefix: "p"}
+	r.play(sc)
+	sc.judge()
+	return sc.wire.Names()
+}
+
+// newScene returns a scene without a plan and a wire.
+func newScene(t *testing.T, s *redistest.Server, namespace string) *scene {
+	t.Helper()
+	sc := &scene{T: t, redis: s, ns: namespace, rdb: s.Client(t), path: filepath.Join(t.TempDir(), "history.jsonl")}
 	var err error
 	if sc.rec, err = history.Open(sc.path); err != nil {
 		t.Fatal(err)
@@ -135,10 +146,7 @@ func (r role) scene(t *testing.T, s *redistest.Server, book *wire.Book, name str
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { sc.jobs.Close() })
-	sc.plan = plan{Singles: 5, Members: 6, Limit: 2 * patience, Prefix: "p"}
-	r.play(sc)
-	sc.judge()
-	return sc.wire.Names()
+	return sc
 }
 
 // judge looks at the history and at what is left in Redis.
@@ -162,6 +170,13 @@ func (s *scene) judge() {
 		}
 	}
 	healthyIn(s.T, s.redis, s.ns)
+	s.settle()
+	judged(s.T, s.path, len(s.plan.ids()))
+}
+
+// settle waits until nothing is left of the work without a time to live, and ends the workers of this process.
+func (s *scene) settle() {
+	s.Helper()
 	s.unstage()
 	calm := 0 // a ticket whose staging is gone is in nobody's list for a moment before it is dropped
 	eventually(s.T, "nothing left without a time to live", func() bool {
@@ -175,7 +190,6 @@ func (s *scene) judge() {
 	}
 	s.jobs.Close()
 	s.rec.Note(history.Event{Kind: history.Keys, Left: lasting(s.T, s.rdb, s.ns)})
-	judged(s.T, s.path, len(s.plan.ids()))
 }
 
 // unstage lets the minute be over that what a producer staged and did not commit stays.
