@@ -115,9 +115,11 @@ func cutOff(t *testing.T, s *redistest.Server, d time.Duration, dies bool, direc
 	}
 	sc.drain(victim)
 	sc.judge()
-	if again := sc.running() - sc.plan.Singles - sc.plan.Members; !dies && again != 0 || sc.plan.Hold && again == 0 {
+	again := sc.running() - sc.plan.Singles - sc.plan.Members
+	if !dies && again != 0 || sc.plan.Hold && again == 0 {
 		t.Errorf("%d ran again", again)
 	}
+	figure(t, "cut", map[string]any{"seconds": d.Seconds(), "directions": directions, "tasks": sc.plan.Singles + sc.plan.Members, "again": again, "passed": !t.Failed()})
 }
 
 // fencedRuns waits until all handlers of a worker that was taken for dead have ended, and wants all of them to know why.

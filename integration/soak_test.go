@@ -77,7 +77,7 @@ func TestSoak(t *testing.T) {
 	}
 	s.settle()
 	sum := judged(t, s.path, 1)
-	t.Logf("%v: %+v; faults: %v", lasts, sum, s.done)
+	figure(t, "soak", map[string]any{"seconds": lasts.Seconds(), "seed": seed, "faults": s.done, "created": sum.Created, "ended": sum.Ended, "awaits": sum.Awaits, "runs": sum.Runs, "events": sum.Events, "passed": !t.Failed()})
 	if len(s.done) == 0 || sum.Ended < 3*int(lasts/load.Every) {
 		t.Errorf("that is too little: %+v, faults %v", sum, s.done)
 	}
