@@ -3,6 +3,7 @@
 SHELL := bash
 TIME ?= 10s
 BENCHTIME ?= 1s
+SOAK ?= 50s
 
 # Tests with containers on an engine without a registry, or on a machine that is a container itself.
 REAL := GATHERQ_REQUIRE=docker,redis TESTCONTAINERS_RYUK_DISABLED=true TESTCONTAINERS_HOST_OVERRIDE=127.0.0.1
@@ -38,6 +39,14 @@ oracle: ## the asyncio scenarios, on the embedded and on a real Redis
 .PHONY: mutants
 mutants: ## plants faults in a copy of the tree: each must turn its test red
 	go run ./integration/mutants
+
+.PHONY: chaos
+chaos: ## the tests of the fault matrix, and a table of what came of them (ROWS="F1 F9", HAND=-hand for the long forms)
+	$(REAL) go run ./integration/chaos $(HAND) $(ROWS)
+
+.PHONY: soak
+soak: ## processes under load and random faults for SOAK (50s); GATHERQ_SEED repeats a run
+	$(REAL) GATHERQ_SOAK=$(SOAK) go test ./integration -run '^TestSoak$$' -count=1 -v -timeout 3h
 
 .PHONY: fuzz
 fuzz: ## each fuzz function for TIME (10s)

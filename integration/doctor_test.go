@@ -16,12 +16,18 @@ import (
 // worker must live.
 func healthy(t *testing.T, s *redistest.Server) {
 	t.Helper()
+	healthyIn(t, s, "gatherq")
+}
+
+// healthyIn is healthy of another namespace.
+func healthyIn(t *testing.T, s *redistest.Server, namespace string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var report doctor.Report
 	rdb := s.Universal(t)
 	for {
-		r, err := doctor.Examine(ctx, doctor.Config{Redis: rdb, Namespace: "gatherq", Again: 2 * time.Second})
+		r, err := doctor.Examine(ctx, doctor.Config{Redis: rdb, Namespace: namespace, Again: 2 * time.Second})
 		if err == nil && len(r.Findings) == 0 {
 			return
 		}

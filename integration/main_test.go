@@ -18,6 +18,9 @@ func TestMain(m *testing.M) {
 		crashingProducer()
 		return
 	}
+	if os.Getenv(actorEnv) != "" { // this process is a worker or producer that a fault is done to
+		os.Exit(actorMain())
+	}
 	flag.Parse()
 	parallel := false
 	flag.Visit(func(f *flag.Flag) { parallel = parallel || f.Name == "test.parallel" })

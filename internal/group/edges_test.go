@@ -178,3 +178,35 @@ func TestDecision07_TheEndOfEachRunIsTold(t *testing.T) {
 		}
 	})
 }
+
+// Who gathers again what a producer had committed, and had not bound when it died, knows the members with IDs of their own at once.
+func TestDecision44_TheSameGroupAgainIsBound(t *testing.T) {
+	each(t, func(f *fixture) {
+		own := call(1)
+		own.ID = "own"
+		stage := func() *Stage {
+			st := f.groups.Stage(Spec{ID: "g", Queue: "default", Retention: time.Hour, MaxPending: time.Hour})
+			f.ok(st.Add(f.ctx, call(0)))
+			f.ok(st.Add(f.ctx, own))
+			return st
+		}
+		dies := stage()
+		f.ok(dies.Put(f.ctx, dies.packer.Flush()))
+		f.ok(dies.flush(f.ctx))
+		f.ok(dies.land(f.ctx))
+		var out Committed
+		if _, _, err := dies.commit(f.ctx, &out); err != nil || out.Status != record.New {
+			f.Fatal(out, err)
+		}
+		if in, err := f.records.Look(f.ctx, "own"); err != nil || in.State != "" {
+			f.Fatalf("bound by the commit alone: %+v, %v", in, err)
+		}
+		again, err := stage().Commit(f.ctx, f.carrier)
+		if err != nil || again.Status != record.Existing {
+			f.Fatal(again, err)
+		}
+		if in, err := f.records.Look(f.ctx, "own"); err != nil || in.State == "" {
+			f.Errorf("the second gather is back, and %q is not known: %+v, %v", "own", in, err)
+		}
+	})
+}

@@ -187,6 +187,9 @@ func (st *Stage) Commit(ctx context.Context, c *carrier.Carrier) (Committed, err
 	if out.Status != record.New {
 		out.Stored = false
 		st.Rollback(ctx)
+		if out.Status == record.Existing && st.inRange < st.members {
+			_ = st.store.Bind(ctx, st.spec.ID, c) // whoever committed it may have died before: members with IDs of their own are known now
+		}
 		return out, nil
 	}
 	// The group stands. What fails from here on is done again by whoever looks at the open work.
