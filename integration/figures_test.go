@@ -1,0 +1,50 @@
+package integration
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+)
+
+// figure keeps what a test has measured: a line of JSON in a file of that name below GATHERQ_FIGURES, and in the test's log. Where that
+// variable is not set, only the log has it.
+func figure(t *testing.T, name string, fields map[string]any) {
+	t.Helper()
+	fields["test"], fields["at"], fields["cores"], fields["race"] = t.Name(), time.Now().UTC().Format(time.RFC3339), runtime.NumCPU(), underRace
+	line, err := json.Marshal(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s: %s", name, line)
+	dir := os.Getenv("GATHERQ_FIGURES")
+	if dir == "" {
+		return
+	}
+	f, err := os.OpenFile(filepath.Join(dir, name+".jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644) //nolint:gosec // figures are for everybody
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(append(line, '\n')); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// quantile is the smallest of the values that p of all do not exceed, 0 where there are none.
+func quantile(values []time.Duration, p float64) time.Duration {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[min(int(p*float64(len(sorted))), len(sorted)-1)]
+}
+
+// millis is a duration as figures have it.
+func millis(d time.Duration) int64 { return d.Milliseconds() }
+
+// inFull reports whether a test is to run at the length that its figures are taken at.
+func inFull() bool { return os.Getenv("GATHERQ_LONG") != "" }
