@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -15,6 +16,9 @@ import (
 func figure(t *testing.T, name string, fields map[string]any) {
 	t.Helper()
 	fields["test"], fields["at"], fields["cores"], fields["race"] = t.Name(), time.Now().UTC().Format(time.RFC3339), runtime.NumCPU(), underRace
+	if load, err := os.ReadFile("/proc/loadavg"); err == nil { // what else the machine did
+		fields["load"], _, _ = strings.Cut(string(load), " ")
+	}
 	line, err := json.Marshal(fields)
 	if err != nil {
 		t.Fatal(err)
