@@ -134,10 +134,14 @@ func (r role) scene(t *testing.T, s *redistest.Server, book *wire.Book, name str
 	return sc.wire.Names()
 }
 
-// newScene returns a scene without a plan and a wire.
+// newScene returns a scene without a plan and a wire. Its history is kept below GATHERQ_HISTORIES, if that is set.
 func newScene(t *testing.T, s *redistest.Server, namespace string) *scene {
 	t.Helper()
-	sc := &scene{T: t, redis: s, ns: namespace, rdb: s.Client(t), path: filepath.Join(t.TempDir(), "history.jsonl")}
+	dir := os.Getenv("GATHERQ_HISTORIES")
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	sc := &scene{T: t, redis: s, ns: namespace, rdb: s.Client(t), path: filepath.Join(dir, fmt.Sprintf("%s.%d.jsonl", namespace, os.Getpid()))}
 	var err error
 	if sc.rec, err = history.Open(sc.path); err != nil {
 		t.Fatal(err)
@@ -216,12 +220,6 @@ func judged(t *testing.T, path string, ends int) history.Summary {
 	}
 	if sum.Ended < ends || sum.Runs == 0 {
 		t.Errorf("the history shows too little: %+v", sum)
-	}
-	if t.Failed() {
-		if kept := os.Getenv("GATHERQ_HISTORIES"); kept != "" {
-			b, _ := os.ReadFile(path)
-			os.WriteFile(filepath.Join(kept, strings.ReplaceAll(t.Name(), "/", "_")+".jsonl"), b, 0o600)
-		}
 	}
 	return sum
 }
@@ -452,7 +450,7 @@ func (s *scene) ended(a *actor) {
 	s.Helper()
 	select {
 	case <-a.exited:
-	case <-time.After(3 * patience):
-		s.Fatalf("the %s does not end: %s", a.name, a.stderr.String())
+	case <-time.After(5 * patience): // longer than an await may take
+		s.Fatalf("the %s does not end: %s", a.name, clip(a.stderr.String(), 4000))
 	}
 }
