@@ -25,8 +25,9 @@ func healthyIn(t *testing.T, s *redistest.Server, namespace string) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var report doctor.Report
+	rdb := s.Universal(t)
 	for {
-		r, err := doctor.Examine(ctx, doctor.Config{Redis: s.Client(t), Namespace: namespace, Again: 2 * time.Second})
+		r, err := doctor.Examine(ctx, doctor.Config{Redis: rdb, Namespace: namespace, Again: 2 * time.Second})
 		if err == nil && len(r.Findings) == 0 {
 			return
 		}

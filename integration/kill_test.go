@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -64,17 +63,28 @@ func TestDecision01_RecoveryAfterKill(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		victim := kill % fleet
-		held := func() (held []*jobs.Task[json.RawMessage]) {
+		held := make([][]*jobs.Task[json.RawMessage], fleet)
+		eventually(t, "tasks that all run", func() bool {
+			running := 0
+			held = make([][]*jobs.Task[json.RawMessage], fleet)
 			for _, task := range list {
-				if in := inspect(t, task); in.State == jobs.StateRunning && workers[victim].of(in.Worker) {
-					held = append(held, task)
+				in := inspect(t, task)
+				for i, w := range workers {
+					if in.State == jobs.StateRunning && w.of(in.Worker) {
+						held[i] = append(held[i], task)
+						running++
+					}
 				}
 			}
-			return held
+			return running == tasks
+		})
+		victim := 0 // who has most of them: how they spread is nobody's promise
+		for i := range held {
+			if len(held[i]) > len(held[victim]) {
+				victim = i
+			}
 		}
-		eventually(t, "tasks running in the victim's hands", func() bool { return len(held()) >= 3 })
-		lost := held()
+		lost := held[victim]
 		workers[victim].kill(t)
 		at, err := rdb.Time(t.Context()).Result()
 		if err != nil {
@@ -93,7 +103,7 @@ func TestDecision01_RecoveryAfterKill(t *testing.T) {
 			took := in.StartedAt.Sub(at)
 			all, slowest = append(all, took), max(slowest, took)
 		}
-		t.Logf("kill %d: %d tasks run again after at most %v", kill+1, len(lost), slowest)
+		figure(t, "recovery-kills", map[string]any{"kill": kill + 1, "tasks": len(lost), "slowest_ms": millis(slowest)})
 		for _, task := range list {
 			if _, err := jobs.Cancel(t.Context(), task, "measured"); err != nil {
 				t.Fatal(err)
@@ -102,9 +112,11 @@ func TestDecision01_RecoveryAfterKill(t *testing.T) {
 		workers[victim] = worker(t, s, "--concurrency", fmt.Sprint(slots))
 	}
 	healthy(t, s)
-	slices.Sort(all)
-	t.Logf("%d kills, %d tasks: running again after p50 %v, p99 %v, at most %v", kills, len(all),
-		all[len(all)/2], all[min(len(all)*99/100, len(all)-1)], all[len(all)-1])
+	p50, p99 := quantile(all, 0.5), quantile(all, 0.99)
+	figure(t, "recovery", map[string]any{"kills": kills, "tasks": len(all), "p50_ms": millis(p50), "p99_ms": millis(p99), "max_ms": millis(quantile(all, 1))})
+	if inFull() && (p50 > 5*time.Second || p99 > 10*time.Second) {
+		t.Errorf("tasks ran again after p50 %v, p99 %v; the limits are 5 s and 10 s", p50, p99)
+	}
 }
 
 // Whatever a worker has in hand when it is killed (tasks, ranges, tickets), it ends with the right value elsewhere, and no attempt
@@ -361,88 +373,5 @@ func TestDecision05_APoisonTaskEndsAlone(t *testing.T) {
 			}
 			t.Logf("%d executions of %d harmless members; %d were delivered more than once", simKey(t, rdb, "n"), members-1, again)
 		})
-	}
-}
-
-// Nothing that silences everybody is anybody's death: an outage of Redis, a stop that is short, a machine without a free core.
-func TestDecision01_AnOutageIsNobodysDeath(t *testing.T) {
-	t.Parallel()
-	s := redistest.Local(t)
-	rdb, c := s.Client(t), client(t, s, jobs.ClientConfig{})
-	const tasks = 30
-	var workers []*program
-	for range 3 {
-		workers = append(workers, worker(t, s, "--concurrency", "15"))
-	}
-	list := make([]*jobs.Task[json.RawMessage], tasks)
-	for i := range list {
-		var err error
-		if list[i], err = jobs.CreateTask(t.Context(), c, sim.Call(steps(`{"incr":"n"},{"sleep_ms":20000},{"return":%d}`, i))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	eventually(t, "all started", func() bool { return simKey(t, rdb, "n") == tasks })
-	if err := rdb.Do(t.Context(), "client", "pause", 8000, "all").Err(); err != nil {
-		t.Fatal(err)
-	}
-	pause(t, 9500*time.Millisecond)
-	s.Pause(t)
-	pause(t, 5*time.Second)
-	s.Resume(t)
-	pause(t, 1500*time.Millisecond)
-	workers[0].signal(t, syscall.SIGSTOP)
-	pause(t, 2*time.Second)
-	workers[0].signal(t, syscall.SIGCONT)
-	once(t, c, list)
-	if n := simKey(t, rdb, "n"); n != tasks {
-		t.Errorf("%d tasks ran %d times", tasks, n)
-	}
-	for _, w := range workers {
-		if n := w.metric(t, `gatherq_repairs_total{kind="dead_worker"}`); n != 0 {
-			t.Errorf("a worker counted %v deaths", n)
-		}
-	}
-	healthy(t, s)
-}
-
-// once wants each task to end with its number, in its first delivery.
-func once(t *testing.T, c *jobs.Client, list []*jobs.Task[json.RawMessage]) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
-	defer cancel()
-	for i, task := range list {
-		out, err := await.Outcome(ctx, task)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if string(out.Value) != fmt.Sprint(i) || out.Delivery != 1 || out.Attempt != 1 {
-			t.Errorf("task %d: %+v", i, out)
-		}
-	}
-}
-
-// Handlers that burn all the cores there are keep workers from their beats. GATHERQ_BUSY says for how long, 8s where it is not set.
-func TestDecision01_ABusyMachineIsNobodysDeath(t *testing.T) {
-	busy := 8 * time.Second
-	if d, err := time.ParseDuration(os.Getenv("GATHERQ_BUSY")); err == nil {
-		busy = d
-	}
-	s := redistest.Local(t)
-	rdb, c := s.Client(t), client(t, s, jobs.ClientConfig{})
-	const fleet, slots = 3, 128
-	for range fleet {
-		worker(t, s, "--concurrency", fmt.Sprint(slots))
-	}
-	calls := make([]jobs.Call[json.RawMessage], fleet*slots)
-	for i := range calls {
-		calls[i] = sim.Call(steps(`{"incr":"n"},{"busy_ms":%d},{"return":%d}`, busy.Milliseconds(), i))
-	}
-	list, err := jobs.CreateTasks(t.Context(), c, calls)
-	if err != nil {
-		t.Fatal(err)
-	}
-	once(t, c, list)
-	if n := simKey(t, rdb, "n"); n != fleet*slots {
-		t.Errorf("%d tasks ran %d times", fleet*slots, n)
 	}
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/hibiken/asynq"
 )
 
-// logger passes on what asynq says. Its routine news are debugging for us, and Fatal, after which asynq's own logger ends the
-// process, is an error like others.
+// logger passes on what asynq says. Its routine news are debugging for us. Its errors are commands that failed once, a dropped connection
+// is several: asynq's loops send the next one, and what got lost with one is found by the fleet, so they are warnings. Fatal, after
+// which asynq's own logger ends the process, is an error.
 type logger struct{ to *slog.Logger }
 
 func (l logger) log(level slog.Level, args []any) {
@@ -19,7 +20,7 @@ func (l logger) log(level slog.Level, args []any) {
 func (l logger) Debug(args ...any) { l.log(slog.LevelDebug, args) }
 func (l logger) Info(args ...any)  { l.log(slog.LevelDebug, args) }
 func (l logger) Warn(args ...any)  { l.log(slog.LevelWarn, args) }
-func (l logger) Error(args ...any) { l.log(slog.LevelError, args) }
+func (l logger) Error(args ...any) { l.log(slog.LevelWarn, args) }
 func (l logger) Fatal(args ...any) { l.log(slog.LevelError, args) }
 
 // asynqLevel is from where on asynq need not even format.

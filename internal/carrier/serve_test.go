@@ -284,7 +284,7 @@ func TestLoggerDoesNotExit(t *testing.T) {
 	l.Warn("c")
 	l.Error("d")
 	l.Fatal("e")
-	for _, want := range []string{`level=DEBUG msg="asynq: a1"`, `level=DEBUG msg="asynq: b"`, `level=WARN msg="asynq: c"`, `level=ERROR msg="asynq: d"`, `level=ERROR msg="asynq: e"`} {
+	for _, want := range []string{`level=DEBUG msg="asynq: a1"`, `level=DEBUG msg="asynq: b"`, `level=WARN msg="asynq: c"`, `level=WARN msg="asynq: d"`, `level=ERROR msg="asynq: e"`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s in\n%s", want, &out)
 		}

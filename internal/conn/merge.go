@@ -28,6 +28,7 @@ type command struct {
 	bytes  int
 	weight int
 	whole  bool
+	spread bool // over a cluster
 }
 
 // place is what calls have in common that may become one command.
@@ -97,7 +98,7 @@ func compose(ctx context.Context, batch []*parcel) []*command {
 	for _, p := range batch {
 		last := -1 // the place of the parcel's call before
 		for _, call := range p.calls {
-			c := &command{calls: []*Call{call}, bytes: call.size, weight: max(call.Weight, 1), whole: p.whole}
+			c := &command{calls: []*Call{call}, bytes: call.size, weight: max(call.Weight, 1), whole: p.whole, spread: p.spread}
 			if at, ok := call.place(p.whole); ok && !p.apart {
 				o := open[at]
 				if o.takes(c, last) {
@@ -142,14 +143,15 @@ func (c *command) args() ([]any, error) {
 	if head.Script == nil {
 		return head.Args, nil
 	}
-	n := 3 + len(head.Keys) + len(head.Args)*len(c.calls)
+	keys := head.declared(c.spread)
+	n := 3 + len(keys) + len(head.Args)*len(c.calls)
 	args := make([]any, 0, n)
 	if c.whole {
-		args = append(args, "eval", head.Script.Src, len(head.Keys))
+		args = append(args, "eval", head.Script.Src, len(keys))
 	} else {
-		args = append(args, "evalsha", head.Script.sha, len(head.Keys))
+		args = append(args, "evalsha", head.Script.sha, len(keys))
 	}
-	for _, k := range head.Keys {
+	for _, k := range keys {
 		args = append(args, k)
 	}
 	if c.calls[0].Joint != nil {

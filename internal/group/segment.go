@@ -43,6 +43,9 @@ const (
 	segmentBytes   = 64 << 10
 )
 
+// SegmentVersion is the first number of a segment; take.lua and next.lua know it, too.
+const SegmentVersion = 1
+
 // A segment is "1;<first index>;<members>\n", which scripts read, and then, in varints and length-prefixed bytes: the profiles that
 // its calls share (type, queue, options, times), and the members: their profile + 1 and arguments, or 0 and a link.
 
@@ -163,7 +166,7 @@ func (p *Packer) close() {
 		head = appendBytes(head, p.packProfile(f))
 	}
 	b := make([]byte, 0, 32+len(head)+len(p.body))
-	b = append(b, "1;"...)
+	b = append(strconv.AppendInt(b, SegmentVersion, 10), ';')
 	b = append(strconv.AppendInt(b, int64(p.start), 10), ';')
 	b = append(strconv.AppendInt(b, int64(p.count), 10), '\n')
 	b = binary.AppendUvarint(b, uint64(len(p.profiles)))
@@ -297,7 +300,7 @@ func (s *segment) head(line []byte) (count int, ok bool) {
 	start, err1 := strconv.Atoi(string(first))
 	count, err2 := strconv.Atoi(string(members))
 	s.start = start
-	return count, ok1 && ok2 && string(version) == "1" && err1 == nil && err2 == nil && start >= 0 && count >= 0 && count <= segmentMembers
+	return count, ok1 && ok2 && string(version) == strconv.Itoa(SegmentVersion) && err1 == nil && err2 == nil && start >= 0 && count >= 0 && count <= segmentMembers
 }
 
 func unpackProfile(p *reader, m *Profile, outer *reader) {

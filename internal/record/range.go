@@ -10,6 +10,8 @@ import (
 	"time"
 )
 
+// RangeVersion is the first byte of a settled range.
+//
 // A settled range is varints and length-prefixed bytes, so that it costs a few bytes a member; base.lua writes the same:
 //
 //	<recorded before>\n                     in decimal, put in front by the script that stores it
@@ -18,7 +20,7 @@ import (
 //
 // Times are milliseconds; finished counts from the base, ran back from finished. The flags say which of the optional fields
 // are there: a member that follows its predecessor in the calls, with the same attempt and number, needs neither.
-const rangeVersion = 2
+const RangeVersion = 2
 
 // The flags of an entry.
 const (
@@ -53,7 +55,7 @@ type RangeWriter struct {
 // differ; all of them were queued at the same time.
 func NewRangeWriter(buf []byte, worker string, base, queued time.Time) *RangeWriter {
 	w := &RangeWriter{base: base.UnixMilli(), index: -2, attempt: 1, number: 1}
-	buf = append(buf, rangeVersion)
+	buf = append(buf, RangeVersion)
 	buf = append(binary.AppendUvarint(buf, uint64(len(worker))), worker...)
 	buf = binary.AppendUvarint(buf, uint64(max(w.base, 0)))
 	w.buf = binary.AppendUvarint(buf, uint64(max(TimeMillis(queued), 0)))
@@ -150,7 +152,7 @@ var errRange = errors.New("settled range does not parse")
 func ReadRange(group string, data []byte) (*RangeReader, error) {
 	before, rest, ok := bytes.Cut(data, []byte("\n"))
 	order, err := strconv.Atoi(string(before))
-	if !ok || err != nil || len(rest) == 0 || rest[0] != rangeVersion {
+	if !ok || err != nil || len(rest) == 0 || rest[0] != RangeVersion {
 		return nil, fmt.Errorf("%w: of %s: header %.40q", errRange, group, data[:min(len(data), 40)])
 	}
 	r := &RangeReader{group: group, data: rest[1:], order: order, index: -2, attempt: 1, number: 1}

@@ -1,0 +1,150 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gatherq/gatherq/integration/redistest"
+	"github.com/gatherq/gatherq/pkg/await"
+	"github.com/gatherq/gatherq/pkg/jobs"
+)
+
+// Nothing that silences everybody is anybody's death: an outage of Redis, a stop that is short, a machine without a free core.
+func TestDecision01_AnOutageIsNobodysDeath(t *testing.T) {
+	t.Parallel()
+	s := redistest.Local(t)
+	rdb, c := s.Client(t), client(t, s, jobs.ClientConfig{})
+	const tasks = 30
+	var workers []*program
+	for range 3 {
+		workers = append(workers, worker(t, s, "--concurrency", "15"))
+	}
+	list := make([]*jobs.Task[json.RawMessage], tasks)
+	for i := range list {
+		var err error
+		if list[i], err = jobs.CreateTask(t.Context(), c, sim.Call(steps(`{"incr":"n"},{"sleep_ms":20000},{"return":%d}`, i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all started", func() bool { return simKey(t, rdb, "n") == tasks })
+	if err := rdb.Do(t.Context(), "client", "pause", 8000, "all").Err(); err != nil {
+		t.Fatal(err)
+	}
+	pause(t, 9500*time.Millisecond)
+	s.Pause(t)
+	pause(t, 5*time.Second)
+	s.Resume(t)
+	pause(t, 1500*time.Millisecond)
+	workers[0].signal(t, syscall.SIGSTOP)
+	pause(t, 2*time.Second)
+	workers[0].signal(t, syscall.SIGCONT)
+	once(t, c, list)
+	if n := simKey(t, rdb, "n"); n != tasks {
+		t.Errorf("%d tasks ran %d times", tasks, n)
+	}
+	nobodyDied(t, "outage", workers, map[string]any{"tasks": tasks, "executions": simKey(t, rdb, "n"), "client_pause_ms": 8000, "redis_stopped_ms": 5000, "worker_stopped_ms": 2000})
+	healthy(t, s)
+}
+
+// nobodyDied wants that no worker has taken another for dead, and keeps what was measured.
+func nobodyDied(t *testing.T, name string, workers []*program, fields map[string]any) {
+	t.Helper()
+	dead := 0.0
+	for _, w := range workers {
+		dead += w.metric(t, `gatherq_repairs_total{kind="dead_worker"}`)
+	}
+	if dead != 0 {
+		t.Errorf("%v workers were declared dead", dead)
+	}
+	fields["workers"], fields["declared_dead"] = len(workers), dead
+	figure(t, name, fields)
+}
+
+// Redis stops for 3, 10 and 30 s, in the middle of tasks of 20 s.
+func TestDecision01_AStoppedRedisIsNobodysDeath(t *testing.T) {
+	t.Parallel()
+	long(t) // the short form is the outage above
+	for _, stop := range []time.Duration{3 * time.Second, 10 * time.Second, 30 * time.Second} {
+		t.Run(stop.String(), func(t *testing.T) {
+			s := redistest.Local(t)
+			rdb, c := s.Client(t), client(t, s, jobs.ClientConfig{})
+			const tasks = 30
+			var workers []*program
+			for range 3 {
+				workers = append(workers, worker(t, s, "--concurrency", "15"))
+			}
+			list := make([]*jobs.Task[json.RawMessage], tasks)
+			for i := range list {
+				var err error
+				if list[i], err = jobs.CreateTask(t.Context(), c, sim.Call(steps(`{"incr":"n"},{"sleep_ms":20000},{"return":%d}`, i))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, "all started", func() bool { return simKey(t, rdb, "n") == tasks })
+			s.Pause(t)
+			pause(t, stop)
+			s.Resume(t)
+			crashes := 0
+			once(t, c, list)
+			for _, task := range list {
+				crashes += inspect(t, task).Crashes
+			}
+			n := simKey(t, rdb, "n")
+			if n != tasks || crashes != 0 {
+				t.Errorf("%d tasks ran %d times, with %d crashes charged", tasks, n, crashes)
+			}
+			nobodyDied(t, "redis-stopped", workers, map[string]any{"tasks": tasks, "executions": n, "crashes": crashes, "stopped_ms": millis(stop)})
+			healthy(t, s)
+		})
+	}
+}
+
+// once wants each task to end with its number, in its first delivery.
+func once(t *testing.T, c *jobs.Client, list []*jobs.Task[json.RawMessage]) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	for i, task := range list {
+		out, err := await.Outcome(ctx, task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(out.Value) != fmt.Sprint(i) || out.Delivery != 1 || out.Attempt != 1 {
+			t.Errorf("task %d: %+v", i, out)
+		}
+	}
+}
+
+// Handlers that burn all the cores there are keep workers from their beats. GATHERQ_BUSY says for how long, 8s where it is not set.
+func TestDecision01_ABusyMachineIsNobodysDeath(t *testing.T) {
+	busy := 8 * time.Second
+	if d, err := time.ParseDuration(os.Getenv("GATHERQ_BUSY")); err == nil {
+		busy = d
+	}
+	s := redistest.Local(t)
+	rdb, c := s.Client(t), client(t, s, jobs.ClientConfig{})
+	const fleet, slots = 3, 128
+	var workers []*program
+	for range fleet {
+		workers = append(workers, worker(t, s, "--concurrency", fmt.Sprint(slots)))
+	}
+	calls := make([]jobs.Call[json.RawMessage], fleet*slots)
+	for i := range calls {
+		calls[i] = sim.Call(steps(`{"incr":"n"},{"busy_ms":%d},{"return":%d}`, busy.Milliseconds(), i))
+	}
+	list, err := jobs.CreateTasks(t.Context(), c, calls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	once(t, c, list)
+	n := simKey(t, rdb, "n")
+	if n != fleet*slots {
+		t.Errorf("%d tasks ran %d times", fleet*slots, n)
+	}
+	nobodyDied(t, "busy", workers, map[string]any{"tasks": fleet * slots, "executions": n, "busy_ms": millis(busy)})
+}
