@@ -148,7 +148,7 @@ func TestAWholeWire(t *testing.T) {
 	if m, err := rdb.HGetAll(ctx, "h").Result(); len(m) != 2 || err != nil {
 		t.Errorf("%v, %v", m, err)
 	}
-	if err := rdb.Get(ctx, "none").Err(); err != redis.Nil {
+	if err := rdb.Get(ctx, "none").Err(); !errors.Is(err, redis.Nil) {
 		t.Errorf("%v", err)
 	}
 	script := redis.NewScript("local x = 1\nreturn {ARGV[1], {2, 3}}")
@@ -222,7 +222,7 @@ func TestAnswersAreReadWhole(t *testing.T) {
 		}
 	}
 	for _, broken := range []string{"PING\r\n", "*1\r\n:1\r\n", "*1\r\n$-1\r\n", "*x\r\n", fmt.Sprintf("*1\r\n$%d\r\n", maxBulk+1), "*1\r\n$4\r\nPI"} {
-		if words, _, err := readCommand(bufio.NewReader(strings.NewReader(broken))); err == nil || err == io.EOF {
+		if words, _, err := readCommand(bufio.NewReader(strings.NewReader(broken))); err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("%q: %q, %v", broken, words, err)
 		}
 	}

@@ -2,7 +2,7 @@ package wire
 
 import (
 	"bufio"
-	"crypto/sha1" //nolint:gosec // EVALSHA names scripts by SHA-1
+	"crypto/sha1" // EVALSHA names scripts by it
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -68,7 +68,6 @@ func appendValue(r *bufio.Reader, raw []byte) ([]byte, error) {
 		return raw, err
 	}
 	raw = append(raw, line...)
-	values := 0
 	switch line[0] {
 	case '+', '-', ':', '_', '#', ',', '(':
 		return raw, nil
@@ -77,6 +76,7 @@ func appendValue(r *bufio.Reader, raw []byte) ([]byte, error) {
 	if err != nil || n > maxBulk {
 		return raw, fmt.Errorf("not an answer: %q", line)
 	}
+	var values int
 	switch line[0] {
 	case '$', '=', '!':
 		if n < 0 {
@@ -152,7 +152,7 @@ func (b *Book) learn(text string) {
 			}
 		}
 	}
-	sum := sha1.Sum([]byte(text)) //nolint:gosec // EVALSHA names scripts by SHA-1
+	sum := sha1.Sum([]byte(text)) // EVALSHA names scripts by it
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.names == nil {
@@ -173,7 +173,7 @@ func (b *Book) name(words []string) string {
 	switch name {
 	case "eval":
 		b.learn(words[1])
-		sum := sha1.Sum([]byte(words[1])) //nolint:gosec // as above
+		sum := sha1.Sum([]byte(words[1]))
 		return "eval " + b.script(hex.EncodeToString(sum[:]))
 	case "evalsha":
 		return "evalsha " + b.script(words[1])
