@@ -185,7 +185,7 @@ func (s *scene) settle() {
 	s.unstage()
 	calm := 0 // a ticket whose staging is gone is in nobody's list for a moment before it is dropped
 	eventually(s.T, "nothing left without a time to live", func() bool {
-		if calm++; len(lasting(s.T, s.rdb, s.ns)) > 0 {
+		if calm++; len(endless(s.T, s.rdb, s.ns)) > 0 {
 			calm = 0
 		}
 		return calm >= 20
@@ -194,7 +194,7 @@ func (s *scene) settle() {
 		stop()
 	}
 	s.jobs.Close()
-	s.rec.Note(history.Event{Kind: history.Keys, Left: lasting(s.T, s.rdb, s.ns)})
+	s.rec.Note(history.Event{Kind: history.Keys, Left: endless(s.T, s.rdb, s.ns)})
 }
 
 // unstage lets the minute be over that what a producer staged and did not commit stays.
@@ -224,8 +224,8 @@ func judged(t *testing.T, path string, ends int) history.Summary {
 	return sum
 }
 
-// lasting are the keys of a namespace's work that have no time to live.
-func lasting(t *testing.T, rdb *redis.Client, ns string) (left []string) {
+// endless are the keys of a namespace's work that have no time to live.
+func endless(t *testing.T, rdb *redis.Client, ns string) (left []string) {
 	t.Helper()
 	iter := rdb.Scan(t.Context(), 0, "*{"+ns+":*", 1000).Iterator()
 	for iter.Next(t.Context()) {
