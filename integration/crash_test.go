@@ -133,7 +133,7 @@ func sweep(t *testing.T, members, every, points int) {
 	})
 	serve(t, w)
 
-	book := &wire.Book{}
+	book := wire.ReadBook(t, "../internal/*/lua/*.lua")
 	// Two that are not killed: the first one brings the scripts into Redis, the second one shows how many commands there are.
 	var commands int64
 	for _, id := range []string{"first-0", "whole-0"} {

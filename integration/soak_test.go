@@ -52,6 +52,7 @@ func TestSoak(t *testing.T) {
 		load.Prefix = fmt.Sprintf("p%d.", i)
 		creators = append(creators, act(t, part{Role: "producer", URL: s.redis.URL, Namespace: s.ns, History: s.path, Plan: load}))
 	}
+	eventually(t, "work that was done", func() bool { return s.running() > 2*producers*load.Singles }) // all processes are there
 	harm := s.harm
 	if os.Getenv("GATHERQ_SOAK_FAULTS") == "wire" {
 		harm = s.disturb

@@ -30,7 +30,7 @@ func main() {
 	if err := run(ctx, os.Stdout, flag.Args(), *hand, *race); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		stop()
-		os.Exit(1) //nolint:gocritic // stop has been called
+		os.Exit(1)
 	}
 }
 
@@ -52,7 +52,7 @@ func run(ctx context.Context, out io.Writer, ids []string, hand, race bool) erro
 	if err != nil {
 		return err
 	}
-	return print(out, chosen, hand, results)
+	return write(out, chosen, hand, results)
 }
 
 func names(all []row) string {
@@ -113,7 +113,7 @@ func runTests(ctx context.Context, need map[batch][]string, race bool) (map[stri
 		if race {
 			args = append(args, "-race")
 		}
-		cmd := exec.CommandContext(ctx, "go", append(args, "./"+b.pkg)...) //nolint:gosec // names of our own
+		cmd := exec.CommandContext(ctx, "go", append(args, "./"+b.pkg)...)
 		cmd.Env = append(os.Environ(), strings.Fields(b.env)...)
 		cmd.Stderr = os.Stderr
 		stdout, err := cmd.StdoutPipe()
@@ -171,8 +171,8 @@ func read(r io.Reader, b batch, results map[string]result) {
 	}
 }
 
-// print writes the table.
-func print(out io.Writer, chosen []row, hand bool, results map[string]result) error {
+// write writes the table.
+func write(out io.Writer, chosen []row, hand bool, results map[string]result) error {
 	table := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(table, "ROW\tFAULT\tTEST\tRESULT\tSECONDS")
 	bad := 0

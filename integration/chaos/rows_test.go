@@ -65,7 +65,7 @@ func TestEveryNamedTestIsThere(t *testing.T) {
 				t.Fatal(err)
 			}
 			if known[entry.pkg] == nil {
-				known[entry.pkg] = testsOf(t, filepath.Join("../..", filepath.FromSlash(entry.pkg)))
+				known[entry.pkg] = testsOf(t, filepath.Join("..", "..", filepath.FromSlash(entry.pkg)))
 			}
 			if !known[entry.pkg][entry.name] {
 				t.Errorf("%s: there is no %s in %s", r.ID, entry.name, entry.pkg)
@@ -121,7 +121,7 @@ func TestTheTableTells(t *testing.T) {
 `), batch{"", "p"}, results)
 	chosen := []row{{ID: "F1", Fault: "one", CI: []string{"p.TestA"}}, {ID: "F2", Fault: "two", Why: "a reason"}, {ID: "F3", Fault: "three", Hand: []string{"X=1 p.TestL"}}}
 	var out bytes.Buffer
-	if err := print(&out, chosen, false, results); err != nil {
+	if err := write(&out, chosen, false, results); err != nil {
 		t.Error(err)
 	}
 	for _, want := range []string{"p.TestA", "pass", "7.5", "none: a reason", "by hand: X=1 p.TestL"} {
@@ -131,7 +131,7 @@ func TestTheTableTells(t *testing.T) {
 	}
 	for _, bad := range []string{"p.TestB", "p.TestC"} {
 		out.Reset()
-		if err := print(&out, []row{{ID: "F1", CI: []string{bad}}}, false, results); err == nil {
+		if err := write(&out, []row{{ID: "F1", CI: []string{bad}}}, false, results); err == nil {
 			t.Errorf("%s: no error for\n%s", bad, out.String())
 		}
 	}

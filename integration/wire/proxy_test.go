@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -24,7 +26,13 @@ func through(t *testing.T) (*redis.Client, *redis.Client, *Proxy) {
 	t.Helper()
 	s := redistest.Any(t)
 	direct := s.Client(t)
-	p := Start(t, direct.Options().Addr, &Book{})
+	dir := t.TempDir()
+	for name, text := range map[string]string{"double.lua": "-- double does it\n-- KEYS none\nlocal x = 1\nreturn {ARGV[1], {2, 3}}\n", "part.lua": "-- part of many\nlocal x = 1\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := Start(t, direct.Options().Addr, ReadBook(t, filepath.Join(dir, "*.lua")))
 	rdb := redis.NewClient(&redis.Options{Addr: p.listener.Addr().String(), MaxRetries: -1, PoolSize: 4})
 	t.Cleanup(func() { rdb.Close() })
 	if err := rdb.Ping(t.Context()).Err(); err != nil { // the connection's own commands are over
@@ -140,10 +148,10 @@ func TestAWholeWire(t *testing.T) {
 	if m, err := rdb.HGetAll(ctx, "h").Result(); len(m) != 2 || err != nil {
 		t.Errorf("%v, %v", m, err)
 	}
-	if err := rdb.Get(ctx, "none").Err(); err != redis.Nil {
+	if err := rdb.Get(ctx, "none").Err(); !errors.Is(err, redis.Nil) {
 		t.Errorf("%v", err)
 	}
-	script := redis.NewScript("-- double does it\n-- KEYS none\nreturn {ARGV[1], {2, 3}}")
+	script := redis.NewScript("local x = 1\nreturn {ARGV[1], {2, 3}}")
 	for range 2 {
 		if v, err := script.Run(ctx, rdb, nil, "x").Slice(); err != nil || len(v) != 2 {
 			t.Errorf("%v, %v", v, err)
@@ -214,7 +222,7 @@ func TestAnswersAreReadWhole(t *testing.T) {
 		}
 	}
 	for _, broken := range []string{"PING\r\n", "*1\r\n:1\r\n", "*1\r\n$-1\r\n", "*x\r\n", fmt.Sprintf("*1\r\n$%d\r\n", maxBulk+1), "*1\r\n$4\r\nPI"} {
-		if words, _, err := readCommand(bufio.NewReader(strings.NewReader(broken))); err == nil || err == io.EOF {
+		if words, _, err := readCommand(bufio.NewReader(strings.NewReader(broken))); err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("%q: %q, %v", broken, words, err)
 		}
 	}

@@ -2,14 +2,16 @@ package wire
 
 import (
 	"bufio"
-	"crypto/sha1" //nolint:gosec // EVALSHA names scripts by SHA-1
+	"crypto/sha1" // EVALSHA names scripts by it
 	"encoding/hex"
 	"fmt"
 	"io"
-	"regexp"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"testing"
 )
 
 // maxBulk bounds one string: Redis' own limit.
@@ -66,7 +68,6 @@ func appendValue(r *bufio.Reader, raw []byte) ([]byte, error) {
 		return raw, err
 	}
 	raw = append(raw, line...)
-	values := 0
 	switch line[0] {
 	case '+', '-', ':', '_', '#', ',', '(':
 		return raw, nil
@@ -75,6 +76,7 @@ func appendValue(r *bufio.Reader, raw []byte) ([]byte, error) {
 	if err != nil || n > maxBulk {
 		return raw, fmt.Errorf("not an answer: %q", line)
 	}
+	var values int
 	switch line[0] {
 	case '$', '=', '!':
 		if n < 0 {
@@ -101,21 +103,56 @@ func appendValue(r *bufio.Reader, raw []byte) ([]byte, error) {
 	return raw, nil
 }
 
-// Book knows scripts by name that went through any of its proxies with their text. Those of gatherq say their name in the header
-// that ends with KEYS.
+// Book knows the names of scripts that went through any of its proxies with their text.
 type Book struct {
+	lines map[string]string // line of a script's own file that stands in no other → the script's name
+
 	mu    sync.Mutex
-	names map[string]string
+	names map[string]string // SHA-1 → name
 }
 
-var scriptName = regexp.MustCompile(`(?m)^-- ([a-z_]+)\b[^\n]*\n(?:-- [^\n]*\n)*?-- KEYS`)
+// ReadBook returns a Book that knows the scripts whose files match the patterns. A script is the file of which it has the most lines;
+// fragments, whose header has no KEYS, do not count.
+func ReadBook(t testing.TB, patterns ...string) *Book {
+	t.Helper()
+	b := &Book{lines: map[string]string{}}
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("wire: no scripts %s: %v", pattern, err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := strings.TrimSuffix(filepath.Base(file), ".lua")
+			if !strings.Contains(string(text), "\n-- KEYS ") {
+				name = ""
+			}
+			for line := range strings.Lines(string(text)) {
+				line = strings.TrimSpace(line)
+				if other, there := b.lines[line]; there && other != name {
+					b.lines[line] = ""
+				} else {
+					b.lines[line] = name
+				}
+			}
+		}
+	}
+	return b
+}
 
 func (b *Book) learn(text string) {
-	name := "script"
-	if m := scriptName.FindAllStringSubmatch(text, -1); m != nil {
-		name = m[len(m)-1][1]
+	count, name := map[string]int{}, "script"
+	for line := range strings.Lines(text) {
+		if of := b.lines[strings.TrimSpace(line)]; of != "" {
+			if count[of]++; count[of] > count[name] {
+				name = of
+			}
+		}
 	}
-	sum := sha1.Sum([]byte(text)) //nolint:gosec // as above
+	sum := sha1.Sum([]byte(text)) // EVALSHA names scripts by it
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.names == nil {
@@ -136,7 +173,7 @@ func (b *Book) name(words []string) string {
 	switch name {
 	case "eval":
 		b.learn(words[1])
-		sum := sha1.Sum([]byte(words[1])) //nolint:gosec // as above
+		sum := sha1.Sum([]byte(words[1]))
 		return "eval " + b.script(hex.EncodeToString(sum[:]))
 	case "evalsha":
 		return "evalsha " + b.script(words[1])
