@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -137,48 +136,26 @@ func produceFrom(t *testing.T, s *redistest.Server, code int, stdin string, args
 // worker starts a worker process with all that needs no further permission, and waits until it is ready.
 func worker(t *testing.T, s *redistest.Server, args ...string) *program {
 	t.Helper()
-	for range 5 { // between the choice of a port and its use somebody else may take it
-		port, err := redistest.FreePort()
-		if err != nil {
-			t.Fatal(err)
-		}
-		admin := fmt.Sprintf("127.0.0.1:%d", port)
-		p := start(t, s, "worker", "", append([]string{"--allow-sim", "--admin", admin}, args...)...)
-		p.admin = admin
-		if p.ready(t) {
-			return p
-		}
-	}
-	t.Fatal("no free port for a worker's admin address")
-	return nil
-}
-
-// ready waits until a worker is ready; false where its port was taken.
-func (p *program) ready(t *testing.T) (ok bool) {
-	t.Helper()
+	p := start(t, s, "worker", "", append([]string{"--allow-sim", "--admin", "127.0.0.1:0"}, args...)...)
 	eventually(t, "a worker that is ready", func() bool {
 		select {
 		case <-p.exited:
-			if strings.Contains(p.stderr.String(), "the port is in use") {
-				return true
-			}
 			t.Fatalf("the worker ended: %s", p.stderr.String())
 		default:
 		}
+		_, rest, said := strings.Cut(p.stderr.String(), " admin=")
+		if !said {
+			return false
+		}
+		p.admin, _, _ = strings.Cut(rest, " ")
 		resp, err := http.Get("http://" + p.admin + "/readyz")
 		if err != nil {
 			return false
 		}
 		resp.Body.Close()
-		select {
-		case <-p.exited: // it was another one that answered
-			return false
-		default:
-		}
-		ok = resp.StatusCode == http.StatusOK
-		return ok
+		return resp.StatusCode == http.StatusOK
 	})
-	return ok
+	return p
 }
 
 // metric asks a worker for one of its metrics, named as it is written; not there is a failure.

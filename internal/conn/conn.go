@@ -132,6 +132,12 @@ func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
 	return nil
 }
 
+type patientKey struct{}
+
+// Patient returns a context whose end Do may notice as late as the client's own time-outs let it: for who has nothing else to do
+// than to wait for the answer. It spares Do two hand-overs between goroutines.
+func Patient(ctx context.Context) context.Context { return context.WithValue(ctx, patientKey{}, true) }
+
 // All is Do for calls that must all succeed: an error reply to one of them is its error, too.
 func (c *Conn) All(ctx context.Context, calls ...*Call) error {
 	if err := c.Do(ctx, calls...); err != nil {
@@ -170,7 +176,7 @@ func (c *Conn) travel(ctx context.Context, t *trip) *Error {
 		for _, call := range p.calls {
 			p.bytes += call.size
 		}
-		c.departures.send(p)
+		c.departures.send(p, ctx.Done() == nil || ctx.Value(patientKey{}) != nil)
 		select {
 		case <-p.done:
 		case <-ctx.Done():

@@ -23,9 +23,9 @@ type Script struct {
 // hand-overs go on (decision 18). It also lets Redis refuse a script as a whole, before its first command, where it may not write.
 const shebang = "#!lua flags=allow-oom\n"
 
-// NewScript puts keys.lua, the fragments and the script's own text together.
+// NewScript puts keys.lua, the fragments and the script's own text together, without what none of it needs.
 func NewScript(name string, parts ...string) *Script {
-	return NewForeignScript(name, keys.Lua+"\n"+strings.Join(parts, "\n"))
+	return NewForeignScript(name, trim(keys.Lua+"\n"+strings.Join(parts, "\n")))
 }
 
 // NewItemScript is NewScript for one that does the same to any number of items: the text defines a function item, which is called
