@@ -82,7 +82,9 @@ func TestDecision07_ACluster(t *testing.T) {
 			t.Errorf("delayed: %s", got)
 		}
 		id := produce(t, s.Server, 0, "create", "sim", `{"steps":[{"sleep_ms":60000}]}`)
-		eventually(t, "a running task", func() bool { return jsonField(t, produce(t, s.Server, 0, "status", "--json", id), "state") == "running" })
+		eventually(t, "a running task", func() bool {
+			return jsonField(t, produce(t, s.Server, 0, "status", "--json", id), "state") == "running"
+		})
 		produce(t, s.Server, 0, "cancel", "--wait", id)
 		produce(t, s.Server, 3, "await", id)
 	})

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -215,22 +216,26 @@ func (p *program) cpu(t *testing.T) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100 wherever Go runs
 }
 
-// While Redis answers every write with an error a worker takes less than a fifth of a core, and what it had in hand ends afterwards.
+// While Redis answers every write with an error, or is not there, a worker takes less than a fifth of a core, and what it had in hand ends afterwards.
 func TestDecision19_AWorkerIsCheapWhileRedisRefuses(t *testing.T) {
 	t.Parallel()
 	const each = 4 * time.Second
-	for name, ways := range map[string]struct {
+	type ways struct {
 		refuse, accept func(t *testing.T, rdb *redis.Client)
-	}{
-		"READONLY": {
+	}
+	local := func(w ways) func(*testing.T) (*redistest.Server, ways) {
+		return func(t *testing.T) (*redistest.Server, ways) { return redistest.Local(t), w }
+	}
+	for name, of := range map[string]func(t *testing.T) (*redistest.Server, ways){
+		"READONLY": local(ways{
 			func(t *testing.T, rdb *redis.Client) { do(t, rdb, "replicaof", "127.0.0.1", "1") },
 			func(t *testing.T, rdb *redis.Client) { do(t, rdb, "replicaof", "no", "one") },
-		},
-		"NOREPLICAS": {
+		}),
+		"NOREPLICAS": local(ways{
 			func(t *testing.T, rdb *redis.Client) { do(t, rdb, "config", "set", "min-replicas-to-write", "3") },
 			func(t *testing.T, rdb *redis.Client) { do(t, rdb, "config", "set", "min-replicas-to-write", "0") },
-		},
-		"BUSY": {
+		}),
+		"BUSY": local(ways{
 			func(t *testing.T, rdb *redis.Client) {
 				do(t, rdb, "config", "set", "busy-reply-threshold", "1")
 				go rdb.Eval(context.Background(), "while true do end", nil)
@@ -238,16 +243,33 @@ func TestDecision19_AWorkerIsCheapWhileRedisRefuses(t *testing.T) {
 			func(t *testing.T, rdb *redis.Client) {
 				eventually(t, "the end of the script", func() bool { return rdb.ScriptKill(context.Background()).Err() == nil })
 			},
+		}),
+		"max clients": local(ways{
+			func(t *testing.T, rdb *redis.Client) {
+				do(t, rdb, "config", "set", "maxclients", 1)
+				for _, kind := range []string{"normal", "pubsub"} {
+					do(t, rdb, "client", "kill", "type", kind, "skipme", "yes")
+				}
+			},
+			func(t *testing.T, rdb *redis.Client) { do(t, rdb, "config", "set", "maxclients", 10_000) },
+		}),
+		"down": func(t *testing.T) (*redistest.Server, ways) {
+			s, node := redistest.Restartable(t)
+			return s, ways{
+				func(t *testing.T, _ *redis.Client) { node.Kill(t) },
+				func(t *testing.T, _ *redis.Client) { node.Start(t) },
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := redistest.Local(t)
+			s, ways := of(t)
 			rdb := s.PatientClient(t)
 			w := worker(t, s, "--concurrency", "8")
-			held := produce(t, s, 0, "create", "sim", `{"steps":[{"sleep_ms":1000},{"return":"held"}]}`)
+			held := produce(t, s, 0, "create", "sim", `{"steps":[{"sleep_ms":3000},{"return":"held"}]}`)
+			c := client(t, s, jobs.ClientConfig{})
 			eventually(t, "a running task", func() bool {
-				return jsonField(t, produce(t, s, 0, "status", "--json", held), "state") == "running"
+				return inspect(t, jobs.TaskByID[json.RawMessage](c, held)).State != jobs.StatePending
 			})
 			ways.refuse(t, rdb)
 			before := w.cpu(t)

@@ -51,6 +51,16 @@ func startNode(t testing.TB, args func(port int, dir string) []string) *Node {
 	return nil
 }
 
+// Restartable starts a server that has everything on disk before it answers, and may be killed and started again. The test is skipped where no
+// redis-server is installed.
+func Restartable(t testing.TB) (*Server, *Node) {
+	t.Helper()
+	n := startNode(t, func(port int, dir string) []string {
+		return serverArgs(port, dir, "--appendonly", "yes", "--appendfsync", "always")
+	})
+	return &Server{Name: filepath.Base(n.binary), URL: "redis://" + n.Addr + "/0", process: n.cmd.Process}, n
+}
+
 // clusterPort is FreePort for a port whose neighbour, 10,000 higher, may be the bus of a cluster.
 func clusterPort() (int, error) {
 	for {

@@ -47,7 +47,7 @@ func StartSentinels(t testing.TB, downAfter time.Duration) *Sentinels {
 			host, of, _ := strings.Cut(s.Nodes[0].Addr, ":")
 			file := filepath.Join(dir, "sentinel.conf")
 			conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\n"+
-				"sentinel monitor %[4]s %s %s 2\nsentinel down-after-milliseconds %[4]s %[7]d\nsentinel failover-timeout %[4]s 10000\n"+
+				"sentinel monitor %[4]s %s %s 2\nsentinel down-after-milliseconds %[4]s %[7]d\nsentinel failover-timeout %[4]s 5000\n"+
 				"sentinel parallel-syncs %[4]s 2\n", port, dir, filepath.Join(dir, "redis.log"), MasterName, host, of, downAfter.Milliseconds())
 			must(t, os.WriteFile(file, []byte(conf), 0o600))
 			return []string{file, "--sentinel"}

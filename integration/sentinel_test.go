@@ -1,0 +1,189 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatherq/gatherq/integration/redistest"
+	"github.com/gatherq/gatherq/pkg/await"
+	"github.com/gatherq/gatherq/pkg/jobs"
+)
+
+// stream creates tasks and awaits each, until it is stopped: whatever happens to Redis, every call ends, with a value or an error that says what
+// became of it.
+type stream struct {
+	wg   sync.WaitGroup
+	stop context.CancelFunc
+
+	ended, lost, unsure atomic.Int64
+	mu                  sync.Mutex
+	pauses              time.Duration // the longest between two creations that succeeded
+	last                time.Time
+}
+
+func startStream(t *testing.T, c *jobs.Client, creators int) *stream {
+	t.Helper()
+	s := &stream{}
+	ctx, stop := context.WithCancel(t.Context())
+	s.stop = stop
+	t.Cleanup(func() { stop(); s.wg.Wait() })
+	for n := range creators {
+		s.wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				s.one(t, c, fmt.Sprintf("stream-%d-%d", n, i))
+				pause(t, 10*time.Millisecond) // a failover is looked at, not how fast a machine is
+			}
+		})
+	}
+	return s
+}
+
+// one creates a task and awaits it. An error of the creation that leaves it open whether it happened is followed by the same call.
+func (s *stream) one(t *testing.T, c *jobs.Client, id string) {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
+	defer stop()
+	var task *jobs.Task[json.RawMessage]
+	for {
+		var err error
+		if task, err = jobs.CreateTask(ctx, c, sim.Call(steps(`{"return":"value"}`), jobs.ID(id))); err == nil {
+			break
+		}
+		if !isKind(err, jobs.ErrIndeterminate) && !isKind(err, jobs.ErrUnavailable) || ctx.Err() != nil {
+			t.Errorf("%s: %v", id, err)
+			return
+		}
+		s.unsure.Add(1)
+	}
+	s.created()
+	out, err := await.Outcome(ctx, task)
+	switch {
+	case err == nil && out.State == jobs.StateLost || isKind(err, jobs.ErrUnknown) || isKind(err, jobs.ErrLost):
+		s.lost.Add(1) // acknowledged by a master, and its replica never heard of it
+	case err != nil || string(out.Value) != `"value"` || out.Err != nil:
+		t.Errorf("%s: %+v, %v", id, out, err)
+	default:
+		s.ended.Add(1)
+	}
+}
+
+func (s *stream) created() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if !s.last.IsZero() {
+		s.pauses = max(s.pauses, now.Sub(s.last))
+	}
+	s.last = now
+}
+
+// longest returns the longest time without a creation since it was asked last.
+func (s *stream) longest() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer func() { s.pauses, s.last = 0, time.Time{} }()
+	return s.pauses
+}
+
+// more waits until n more tasks have ended.
+func (s *stream) more(t *testing.T, n int64) {
+	t.Helper()
+	from := s.ended.Load()
+	eventually(t, strconv.FormatInt(n, 10)+" more tasks that end", func() bool { return s.ended.Load() >= from+n })
+}
+
+// Sentinels replace a master that lives and is told to step down, and then one that is killed, with writes that no replica got: nobody hangs,
+// what is lost is said to be, the fleet notices that Redis has gone back, and nobody stays with a master that is none any more.
+func TestDecision20_AFailoverOfSentinels(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartSentinels(t, time.Second)
+	c := client(t, s.Server, jobs.ClientConfig{})
+	var workers []*program
+	for range 2 {
+		workers = append(workers, worker(t, s.Server, "--concurrency", "16"))
+	}
+	load := startStream(t, c, 4)
+	load.more(t, 50)
+	zeroth := s.Master(t)
+	watcher := s.Watchers[0].Client(t)
+	eventually(t, "sentinels that begin another failover", func() bool {
+		return watcher.Do(t.Context(), "sentinel", "failover", redistest.MasterName).Err() == nil
+	})
+	load.longest()
+	first := s.AwaitPromotion(t, zeroth)
+	load.more(t, 50)
+	t.Logf("told to step down: longest pause between creations %v", load.longest())
+	demoted := zeroth.Client(t)
+	eventually(t, "a demoted master that everybody has left", func() bool {
+		list, err := demoted.ClientList(t.Context()).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for line := range strings.Lines(list) {
+			if !strings.Contains(line, "name=sentinel-") && !strings.Contains(line, "cmd=client") && !strings.Contains(line, "flags=M") && !strings.Contains(line, "flags=S") {
+				n++
+			}
+		}
+		return n == 0
+	})
+
+	kept := produce(t, s.Server, 0, "create", "sim", `{"steps":[{"sleep_ms":4000},{"return":"kept"}]}`)
+	rdb := first.Client(t)
+	replicated(t, first)
+	do(t, rdb, "acl", "setuser", "default", "-psync", "-sync")
+	do(t, rdb, "client", "kill", "type", "replica")
+	// From here on nothing that this master writes reaches another one.
+	gone, err := jobs.CreateTask(t.Context(), c, sim.Call(steps(`{"sleep_ms":60000}`), jobs.ID("gone")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := func(n *redis.Client) int {
+		m, _ := n.HGet(t.Context(), "gq:{gatherq}:meta", "mark").Int()
+		return m
+	}
+	before := mark(rdb)
+	eventually(t, "beats that are lost", func() bool { return mark(rdb) > before+8 })
+	eventually(t, "a task that runs", func() bool { return inspect(t, gone).State == jobs.StateRunning })
+	said := make(chan error, 1)
+	go func() {
+		out, err := await.Outcome(t.Context(), gone)
+		if err == nil {
+			err = out.Err
+		}
+		said <- err
+	}()
+	first.Kill(t)
+	killed := time.Now()
+	second := s.AwaitPromotion(t, first)
+	promoted := time.Since(killed)
+	load.more(t, 50)
+	t.Logf("killed: another master after %v, 50 tasks more after %v; longest pause between creations %v", promoted, time.Since(killed), load.longest())
+	select {
+	case err := <-said:
+		if !isKind(err, jobs.ErrLost) && !isKind(err, jobs.ErrUnknown) {
+			t.Errorf("what only the dead master knew: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("the await of what only the dead master knew does not end")
+	}
+	if got := produce(t, s.Server, 0, "await", kept); got != `"kept"` {
+		t.Errorf("what was replicated: %s", got)
+	}
+	eventually(t, "a fleet that has noticed", func() bool {
+		return workers[0].metric(t, `gatherq_repairs_total{kind="rolled_back"}`)+workers[1].metric(t, `gatherq_repairs_total{kind="rolled_back"}`) >= 1
+	})
+
+	load.stop()
+	load.wg.Wait()
+	t.Logf("%d tasks ended, %d lost, %d creations repeated; masters %s, %s, %s", load.ended.Load(), load.lost.Load(), load.unsure.Load(), zeroth.Addr, first.Addr, second.Addr)
+	healthy(t, s.Server)
+}
