@@ -70,12 +70,14 @@ func TestDecision17_AWriteIsConfirmedByReplicas(t *testing.T) {
 	}
 
 	r.Pause(t)
-	short := conn.NewDurable(master.Client(t), quiet, conn.Policy{Replicas: 1, Within: 50 * time.Millisecond})
+	var short *conn.Conn
 	for name, call := range map[string]*conn.Call{
 		"a write": confirmed("set", "k", "3"),
 		// Another connection has written it, and the replica does not have it.
 		"a call that only finds what is there": confirmed("get", "k"),
 	} {
+		// Over a new connection each: of one that has written before, WAIT says what became of that.
+		short = conn.NewDurable(master.Client(t), quiet, conn.Policy{Replicas: 1, Within: 50 * time.Millisecond})
 		if err := short.All(t.Context(), call); err != nil {
 			t.Fatal(name, err)
 		}
@@ -122,12 +124,13 @@ func TestDecision17_AWriteIsConfirmedByItsFsync(t *testing.T) {
 				t.Errorf("with fsync every second: %v, %v", err, call.Short)
 			}
 			rdb.ConfigSet(t.Context(), "appendfsync", "no")
-			c = conn.NewDurable(s.Client(t), quiet, conn.Policy{Fsync: true, Within: 50 * time.Millisecond})
+			rdb.Set(t.Context(), "k", "0", 0)
 			for name, call := range map[string]*conn.Call{
 				"a write": confirmed("set", "k", "3"),
 				// Another connection has written it: from Redis 7.2 on a WAITAOF behind this speaks of nothing, and is content.
 				"a call that only finds what is there": confirmed("get", "k"),
 			} {
+				c = conn.NewDurable(s.Client(t), quiet, conn.Policy{Fsync: true, Within: 50 * time.Millisecond}) // over a new connection each
 				if err := c.All(t.Context(), call); err != nil || call.Short == nil || !strings.Contains(call.Short.Error(), "not synced to disk within 50ms") {
 					t.Errorf("%s with an fsync that nobody calls for: %v, %v", name, err, call.Short)
 				}
