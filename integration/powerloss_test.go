@@ -91,6 +91,8 @@ type loss struct {
 func (p *powerLoss) cut(t *testing.T, loop, least int, before func()) loss {
 	t.Helper()
 	const creators = 4
+	ctx, stop := context.WithCancel(t.Context()) // creations would wait for Redis to come back
+	defer stop()
 	var mu sync.Mutex
 	var all []acked
 	var wg sync.WaitGroup
@@ -98,7 +100,7 @@ func (p *powerLoss) cut(t *testing.T, loop, least int, before func()) loss {
 	for i := range creators {
 		wg.Go(func() {
 			for n := 0; ; n++ {
-				task, err := jobs.CreateTask(t.Context(), p.client, perishable.Call(loop*1_000_000+i*100_000+n))
+				task, err := jobs.CreateTask(ctx, p.client, perishable.Call(loop*1_000_000+i*100_000+n))
 				at := time.Now()
 				if err != nil {
 					return // the power is gone
@@ -129,6 +131,7 @@ func (p *powerLoss) cut(t *testing.T, loop, least int, before func()) loss {
 		awaited <- err
 	}()
 	synced, bytes := p.redis.CutPower(t)
+	stop()
 	wg.Wait()
 	p.redis.Start(t)
 
