@@ -312,7 +312,7 @@ func crashPoint(t *testing.T, s *redistest.Server, c *jobs.Client, id string, me
 
 // endOfCrash waits for a group and reports whether it is there.
 func endOfCrash(t *testing.T, c *jobs.Client, id string, members int) (bool, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience) // four of 100,000 members at once, repaired, with the race detector
 	defer cancel()
 	outs, err := await.Settled(ctx, jobs.GroupByID[int](c, id))
 	if isKind(err, jobs.ErrUnknown) {

@@ -19,8 +19,9 @@ func healthy(t *testing.T, s *redistest.Server) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var report doctor.Report
+	rdb := s.Universal(t)
 	for {
-		r, err := doctor.Examine(ctx, doctor.Config{Redis: s.Client(t), Namespace: "gatherq", Again: 2 * time.Second})
+		r, err := doctor.Examine(ctx, doctor.Config{Redis: rdb, Namespace: "gatherq", Again: 2 * time.Second})
 		if err == nil && len(r.Findings) == 0 {
 			return
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/gatherq/gatherq/pkg/jobs"
 )
 
-// replicated starts a Redis with a replica that has caught up.
-func replicated(t *testing.T) (master, replica *redistest.Server) {
+// mirrored starts a Redis with a replica that has caught up.
+func mirrored(t *testing.T) (master, replica *redistest.Server) {
 	t.Helper()
 	master = redistest.Local(t, "--repl-diskless-sync-delay", "0")
 	rdb := master.Client(t)
@@ -32,7 +32,7 @@ func replicated(t *testing.T) (master, replica *redistest.Server) {
 // are told and counted.
 func TestDecision17_CreationsAndEndsWaitForReplicas(t *testing.T) {
 	t.Parallel()
-	s, replica := replicated(t)
+	s, replica := mirrored(t)
 	durable := []string{"--durability", "replicas=1", "--durable-within", "200ms"}
 	patient := []string{"--durability", "replicas=1", "--durable-within", "1m"}
 	w := worker(t, s, append(durable, "--allow-sim")...)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -137,20 +136,19 @@ func produceFrom(t *testing.T, s *redistest.Server, code int, stdin string, args
 // worker starts a worker process with all that needs no further permission, and waits until it is ready.
 func worker(t *testing.T, s *redistest.Server, args ...string) *program {
 	t.Helper()
-	port, err := redistest.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin := fmt.Sprintf("127.0.0.1:%d", port)
-	p := start(t, s, "worker", "", append([]string{"--allow-sim", "--admin", admin}, args...)...)
-	p.admin = admin
+	p := start(t, s, "worker", "", append([]string{"--allow-sim", "--admin", "127.0.0.1:0"}, args...)...)
 	eventually(t, "a worker that is ready", func() bool {
 		select {
 		case <-p.exited:
 			t.Fatalf("the worker ended: %s", p.stderr.String())
 		default:
 		}
-		resp, err := http.Get("http://" + admin + "/readyz")
+		_, rest, said := strings.Cut(p.stderr.String(), " admin=")
+		if !said {
+			return false
+		}
+		p.admin, _, _ = strings.Cut(rest, " ")
+		resp, err := http.Get("http://" + p.admin + "/readyz")
 		if err != nil {
 			return false
 		}
@@ -232,7 +230,7 @@ func parseLine(t *testing.T, out string) resultLine {
 // client returns a client of the library on a Redis, with a connection pool of its own; both end with the test.
 func client(t *testing.T, s *redistest.Server, cfg jobs.ClientConfig) *jobs.Client {
 	t.Helper()
-	c, err := jobs.NewClient(s.Client(t), cfg)
+	c, err := jobs.NewClient(s.Universal(t), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

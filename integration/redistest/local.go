@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -40,10 +41,21 @@ func localBinary() (path, missing string) {
 	return "", "no redis-server is installed"
 }
 
-func startLocal(t testing.TB, binary string, args []string) (*Server, error) {
+// startLocal starts a server on a port that was free. Another may take that in between, so it tries a few.
+func startLocal(t testing.TB, binary string, args []string) (s *Server, err error) {
+	for range 5 {
+		var taken bool
+		if s, taken, err = tryLocal(t, binary, args); !taken {
+			break
+		}
+	}
+	return s, err
+}
+
+func tryLocal(t testing.TB, binary string, args []string) (s *Server, taken bool, err error) {
 	port, err := FreePort()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	dir := t.TempDir()
 	logFile := filepath.Join(dir, "redis.log")
@@ -52,23 +64,25 @@ func startLocal(t testing.TB, binary string, args []string) (*Server, error) {
 		"--dir", dir, "--logfile", logFile,
 	}, args...)...)
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	exited := make(chan struct{})
 	go func() {
 		cmd.Wait()
 		close(exited)
 	}()
-	s := &Server{Name: filepath.Base(binary), URL: fmt.Sprintf("redis://127.0.0.1:%d/0", port), process: cmd.Process}
+	s = &Server{Name: filepath.Base(binary), URL: fmt.Sprintf("redis://127.0.0.1:%d/0", port), process: cmd.Process}
 	t.Cleanup(func() {
 		cmd.Process.Kill() // ends a stopped process, too
 		<-exited
 	})
-	if err := answers(t.Context(), s.URL, 10*time.Second); err != nil {
-		log, _ := os.ReadFile(logFile)
-		return nil, fmt.Errorf("%s does not answer: %w\n%s", binary, err, log)
+	err = answers(t.Context(), s.URL, 10*time.Second)
+	log, _ := os.ReadFile(logFile)
+	taken = bytes.Contains(log, []byte("Address already in use")) // then who answers is another
+	if err != nil || taken {
+		return nil, taken, fmt.Errorf("%s does not answer: %w\n%s", binary, err, log)
 	}
-	return s, nil
+	return s, false, nil
 }
 
 // Pause stops the process of a Local server, SIGSTOP: connections stay, and nothing answers until Resume.

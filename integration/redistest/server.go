@@ -20,10 +20,11 @@ type Server struct {
 	Name string // for people: "embedded", "redis-server", "redis:8.0"
 	URL  string // for clients in this process and in others
 
-	process *os.Process // of Local alone
+	process *os.Process                  // of Local alone
+	open    func() redis.UniversalClient // of what is more than one server
 }
 
-// Client returns a client of the server, closed with the test.
+// Client returns a client of the server, closed with the test; of a cluster or of sentinels there is Universal.
 func (s *Server) Client(t testing.TB) *redis.Client {
 	t.Helper()
 	opts, err := redis.ParseURL(s.URL)
@@ -31,6 +32,17 @@ func (s *Server) Client(t testing.TB) *redis.Client {
 		t.Fatal(err)
 	}
 	rdb := redis.NewClient(opts)
+	t.Cleanup(func() { rdb.Close() })
+	return rdb
+}
+
+// Universal returns a client of whatever kind of Redis this is, closed with the test.
+func (s *Server) Universal(t testing.TB) redis.UniversalClient {
+	t.Helper()
+	if s.open == nil {
+		return s.Client(t)
+	}
+	rdb := s.open()
 	t.Cleanup(func() { rdb.Close() })
 	return rdb
 }

@@ -319,11 +319,14 @@ func (g *gate) pause(d time.Duration) {
 	}
 }
 
-// answered tells the connection that Redis answered, if it did.
+// answered tells the connection whether Redis answered.
 func (g *gate) answered(err error) {
 	var reply redis.Error
-	if err == nil || errors.As(err, &reply) {
+	switch {
+	case err == nil || errors.As(err, &reply) && !conn.Passing(err):
 		g.conn.Answered()
+	default:
+		g.conn.Failed(err)
 	}
 }
 

@@ -41,13 +41,15 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Conn is a Redis client with honest retries. It is safe for concurrent use.
 type Conn struct {
-	rdb redis.UniversalClient
-	log *slog.Logger
+	rdb     redis.UniversalClient
+	cluster *redis.ClusterClient // rdb, where it is one
+	log     *slog.Logger
 
 	departures departures
 	confirmer  *confirmer // nil: nothing is to be confirmed
 
 	answered atomic.Int64 // monotonic time of the last answer, see LastAnswer; 0: never
+	heard    atomic.Bool  // it has said something, if only that it cannot now
 	retries  atomic.Uint64
 	reloads  atomic.Uint64
 	start    time.Time
@@ -55,7 +57,8 @@ type Conn struct {
 
 // New returns a Conn over rdb, which stays the caller's.
 func New(rdb redis.UniversalClient, log *slog.Logger) *Conn {
-	return &Conn{rdb: rdb, log: log, start: time.Now(), departures: departures{rdb: rdb}}
+	cluster, _ := rdb.(*redis.ClusterClient)
+	return &Conn{rdb: rdb, cluster: cluster, log: log, start: time.Now(), departures: departures{rdb: rdb}}
 }
 
 // NewDurable is New with a policy for the calls that ask for one: Call.Confirm and Call.Ends.
@@ -77,7 +80,8 @@ func (c *Conn) Private() bool {
 	return ok && client.Options().Network == "pipe"
 }
 
-// LastAnswer returns when Redis last answered anything, and false if it never did.
+// LastAnswer returns when Redis last answered anything, and false if it never did. That it cannot now (READONLY, LOADING) is no answer: there may
+// never be one.
 func (c *Conn) LastAnswer() (time.Time, bool) {
 	n := c.answered.Load()
 	return c.start.Add(time.Duration(n)), n != 0
@@ -85,6 +89,14 @@ func (c *Conn) LastAnswer() (time.Time, bool) {
 
 // Answered notes an answer that came by another way, say a subscription.
 func (c *Conn) Answered() { c.answered.Store(int64(max(time.Since(c.start), 1))) }
+
+// Failed notes that a command met err, which is no answer or one that says "not now". go-redis' client of a cluster goes by the masters that it has
+// read, reads them again once a minute, and where a node sends it elsewhere: one that is dead sends it nowhere. So it is told to look.
+func (c *Conn) Failed(err error) {
+	if c.cluster != nil && (!isReply(err) || Passing(err)) {
+		c.cluster.ReloadState(context.Background()) // which it does apart, and not twice at a time
+	}
+}
 
 // Stats are counters since the start.
 type Stats struct {
@@ -138,6 +150,12 @@ func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
 	return nil
 }
 
+type patientKey struct{}
+
+// Patient returns a context whose end Do may notice as late as the client's own time-outs let it: for who has nothing else to do
+// than to wait for the answer. It spares Do two hand-overs between goroutines.
+func Patient(ctx context.Context) context.Context { return context.WithValue(ctx, patientKey{}, true) }
+
 // All is Do for calls that must all succeed: an error reply to one of them is its error, too.
 func (c *Conn) All(ctx context.Context, calls ...*Call) error {
 	if err := c.Do(ctx, calls...); err != nil {
@@ -172,15 +190,17 @@ func (c *Conn) travel(ctx context.Context, t *trip) *Error {
 	begin := time.Now()
 	p := &parcel{}
 	for try := 0; ; try++ {
-		p = &parcel{calls: t.open(try), whole: p.whole, apart: p.apart, done: make(chan struct{})}
+		p = &parcel{calls: t.open(try), whole: p.whole, apart: p.apart, spread: c.cluster != nil, done: make(chan struct{})}
 		for _, call := range p.calls {
 			p.bytes += call.size
 		}
-		send, recall := c.departures.send, c.departures.recall
+		recall := c.departures.recall
 		if c.confirmer.concerns(p) {
-			send, recall = c.confirmer.send, c.confirmer.recall
+			recall = c.confirmer.recall
+			c.confirmer.send(p)
+		} else {
+			c.departures.send(p, ctx.Done() == nil || ctx.Value(patientKey{}) != nil)
 		}
-		send(p)
 		select {
 		case <-p.done:
 		case <-ctx.Done():
@@ -218,7 +238,7 @@ func (c *Conn) travel(ctx context.Context, t *trip) *Error {
 
 // patience is how long calls are sent again: a Redis that says that it is not ready is one that answers.
 func (c *Conn) patience() time.Duration {
-	if _, ok := c.LastAnswer(); !ok {
+	if !c.heard.Load() {
 		return FirstContact
 	}
 	return Patience
@@ -242,6 +262,9 @@ func (c *Conn) judge(t *trip, p *parcel) (again error) {
 	answered := false
 	for _, call := range p.calls {
 		err := call.Err
+		if err == nil || isReply(err) {
+			c.heard.Store(true)
+		}
 		switch {
 		case err == nil:
 			answered, t.doubt = true, true
@@ -262,7 +285,6 @@ func (c *Conn) judge(t *trip, p *parcel) (again error) {
 			answered = true
 			continue
 		default:
-			answered = answered || isReply(err)
 			t.doubt = t.doubt || !isReply(err) && !unsent(err)
 			again = err
 		}
@@ -270,6 +292,9 @@ func (c *Conn) judge(t *trip, p *parcel) (again error) {
 	}
 	if answered {
 		c.Answered()
+	}
+	if again != nil {
+		c.Failed(again)
 	}
 	return again
 }

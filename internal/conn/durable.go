@@ -270,7 +270,7 @@ func (s *side) carry(ctx context.Context, cmds []*command) {
 	for _, c := range cmds {
 		_ = pipe.Process(ctx, c.cmd)
 	}
-	if _, err := pipe.Exec(ctx); err != nil && !isReply(err) && !errors.Is(err, redis.Nil) {
+	if err := exec(ctx, pipe, cmds); err != nil && !isReply(err) && !errors.Is(err, redis.Nil) {
 		s.err = err
 	}
 	for _, c := range cmds {

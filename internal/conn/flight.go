@@ -22,12 +22,13 @@ const (
 
 // parcel is the calls of one Do on their way, in their order, for one try.
 type parcel struct {
-	calls []*Call // the Do's own copies
-	whole bool    // scripts are sent with their text
-	apart bool    // calls are not merged
-	bytes int
-	state parcelState // guarded by departures.mu
-	done  chan struct{}
+	calls  []*Call // the Do's own copies
+	whole  bool    // scripts are sent with their text
+	apart  bool    // calls are not merged
+	spread bool    // over a cluster
+	bytes  int
+	state  parcelState // guarded by departures.mu
+	done   chan struct{}
 }
 
 type parcelState byte
@@ -50,17 +51,29 @@ type departures struct {
 
 type flight struct{ since time.Time }
 
-// send sends a parcel with the next flight, and closes its done when it has landed.
-func (d *departures) send(p *parcel) {
+// send sends a parcel with the next flight, and closes its done when it has landed. Where along is set the caller has time until then:
+// if the parcel leaves at once, the flight is in the caller's goroutine, which spares two hand-overs between goroutines.
+func (d *departures) send(p *parcel, along bool) {
 	if p.bytes >= bulkBytes {
 		p.state = parcelFlies
-		go d.carry([]*parcel{p})
+		d.begin(along, func() { d.carry([]*parcel{p}) })
 		return
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.queue = append(d.queue, p)
-	d.depart()
+	fly := d.depart()
+	d.mu.Unlock()
+	if fly != nil {
+		d.begin(along, fly)
+	}
+}
+
+func (*departures) begin(along bool, fly func()) {
+	if along {
+		fly()
+	} else {
+		go fly()
+	}
 }
 
 // recall takes a parcel back that has not left; false if it has.
@@ -73,24 +86,24 @@ func (d *departures) recall(p *parcel) bool {
 	return p.state == parcelBack
 }
 
-// depart starts a flight where one may. The caller holds mu.
-func (d *departures) depart() {
+// depart returns the flight that is to begin, nil where none may. The caller holds mu.
+func (d *departures) depart() (fly func()) {
 	if len(d.flying) >= flights {
 		if d.timer == nil {
 			d.timer = time.AfterFunc(stuckAfter, d.unstick)
 		}
-		return
+		return nil
 	}
 	batch := d.take()
 	if len(batch) == 0 {
-		return
+		return nil
 	}
 	f := &flight{since: time.Now()}
 	if d.flying == nil {
 		d.flying = make(map[*flight]struct{}, flights)
 	}
 	d.flying[f] = struct{}{}
-	go d.fly(f, batch)
+	return func() { d.fly(f, batch) }
 }
 
 // take takes what fits into a flight off the queue. The caller holds mu.
@@ -118,23 +131,30 @@ func (d *departures) take() (batch []*parcel) {
 	return batch
 }
 
-// fly carries parcels as long as some wait.
+// fly carries parcels. While some wait others carry on: who began has theirs.
 func (d *departures) fly(f *flight, batch []*parcel) {
-	for {
-		d.carry(batch)
-		d.mu.Lock()
-		if _, counts := d.flying[f]; !counts {
-			d.mu.Unlock()
-			return
-		}
-		if batch = d.take(); len(batch) == 0 {
-			delete(d.flying, f)
-			d.mu.Unlock()
-			return
-		}
-		f.since = time.Now()
-		d.mu.Unlock()
+	d.carry(batch)
+	if batch = d.next(f); len(batch) > 0 {
+		go func() {
+			for ; len(batch) > 0; batch = d.next(f) {
+				d.carry(batch)
+			}
+		}()
 	}
+}
+
+// next takes what a flight that has landed carries then; nothing where it is over.
+func (d *departures) next(f *flight) (batch []*parcel) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, counts := d.flying[f]; !counts {
+		return nil
+	}
+	if batch = d.take(); len(batch) == 0 {
+		delete(d.flying, f)
+	}
+	f.since = time.Now()
+	return batch
 }
 
 // unstick lets others leave while a flight gets no answer.
@@ -148,7 +168,9 @@ func (d *departures) unstick() {
 		}
 	}
 	for len(d.queue) > 0 && len(d.flying) < flights {
-		d.depart()
+		if fly := d.depart(); fly != nil {
+			go fly()
+		}
 	}
 	if len(d.queue) > 0 && d.timer == nil {
 		d.timer = time.AfterFunc(stuckAfter, d.unstick)
@@ -167,7 +189,7 @@ func (d *departures) carry(batch []*parcel) {
 		for _, c := range cmds {
 			_ = pipe.Process(ctx, c.cmd)
 		}
-		_, _ = pipe.Exec(ctx)
+		_ = exec(ctx, pipe, cmds)
 	}
 	for _, c := range cmds {
 		c.deal()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -28,6 +29,7 @@ type command struct {
 	bytes  int
 	weight int
 	whole  bool
+	spread bool // over a cluster
 }
 
 // place is what calls have in common that may become one command.
@@ -97,7 +99,7 @@ func compose(ctx context.Context, batch []*parcel) []*command {
 	for _, p := range batch {
 		last := -1 // the place of the parcel's call before
 		for _, call := range p.calls {
-			c := &command{calls: []*Call{call}, bytes: call.size, weight: max(call.Weight, 1), whole: p.whole}
+			c := &command{calls: []*Call{call}, bytes: call.size, weight: max(call.Weight, 1), whole: p.whole, spread: p.spread}
 			if at, ok := call.place(p.whole); ok && !p.apart {
 				o := open[at]
 				if o.takes(c, last) {
@@ -142,14 +144,15 @@ func (c *command) args() ([]any, error) {
 	if head.Script == nil {
 		return head.Args, nil
 	}
-	n := 3 + len(head.Keys) + len(head.Args)*len(c.calls)
+	keys := head.declared(c.spread)
+	n := 3 + len(keys) + len(head.Args)*len(c.calls)
 	args := make([]any, 0, n)
 	if c.whole {
-		args = append(args, "eval", head.Script.Src, len(head.Keys))
+		args = append(args, "eval", head.Script.Src, len(keys))
 	} else {
-		args = append(args, "evalsha", head.Script.sha, len(head.Keys))
+		args = append(args, "evalsha", head.Script.sha, len(keys))
 	}
-	for _, k := range head.Keys {
+	for _, k := range keys {
 		args = append(args, k)
 	}
 	if c.calls[0].Joint != nil {
@@ -164,6 +167,19 @@ func (c *command) args() ([]any, error) {
 // errApart is the answer to a call whose command failed for one of several: each is asked again by itself, so that everyone gets
 // the answer that is its own.
 var errApart = errors.New("its command failed for several")
+
+// exec sends a pipeline. Where a new connection is refused (WRONGPASS), go-redis says so of the pipeline alone, and its commands look as if
+// they had been answered with nothing.
+func exec(ctx context.Context, pipe redis.Pipeliner, cmds []*command) error {
+	_, err := pipe.Exec(ctx)
+	if err == nil || slices.ContainsFunc(cmds, func(c *command) bool { return c.cmd.Err() != nil }) {
+		return err
+	}
+	for _, c := range cmds {
+		c.cmd.SetErr(err)
+	}
+	return err
+}
 
 // deal gives each call its answer.
 func (c *command) deal() {

@@ -201,3 +201,55 @@ func (s *some) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 		return next(ctx, rest)
 	}
 }
+
+// A master of a cluster is killed. Nobody sends the client to the one that takes its place: it looks for itself, long before go-redis would, which
+// looks once a minute.
+func TestDecision19_ADeadMasterOfAClusterIsLeft(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartCluster(t, time.Second)
+	rdb := s.Universal(t)
+	c := conn.New(rdb, quiet)
+	slot := int(rdb.ClusterKeySlot(t.Context(), "a").Val())
+	if err := c.All(t.Context(), conn.NewCommand("set", "a", "1")); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range s.Masters(t) {
+		if s.Owns(t, m, slot) {
+			m.Kill(t)
+		}
+	}
+	for len(s.Masters(t)) < 3 {
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal("no replica took over")
+		}
+	}
+	if err := c.All(t.Context(), conn.NewCommand("set", "a", "2")); err != nil { // its own patience is half a minute
+		t.Error(err)
+	}
+}
+
+// That Redis is there and cannot, is no answer that anybody waits for: an await of what a demoted master will never tell must end some day.
+func TestDecision16_NotNowIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	s := redistest.Local(t)
+	rdb := s.Client(t)
+	c := conn.New(rdb, quiet)
+	if err := c.All(t.Context(), conn.NewCommand("set", "a", "1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := rdb.Do(t.Context(), "replicaof", "127.0.0.1", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := c.LastAnswer()
+	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer stop()
+	var ce *conn.Error
+	if err := c.All(ctx, conn.NewCommand("set", "a", "2")); !errors.As(err, &ce) {
+		t.Errorf("%v", err)
+	}
+	if after, _ := c.LastAnswer(); !after.Equal(before) {
+		t.Errorf("READONLY counts as an answer")
+	}
+}

@@ -23,9 +23,9 @@ type Script struct {
 // hand-overs go on (decision 18). It also lets Redis refuse a script as a whole, before its first command, where it may not write.
 const shebang = "#!lua flags=allow-oom\n"
 
-// NewScript puts keys.lua, the fragments and the script's own text together.
+// NewScript puts keys.lua, the fragments and the script's own text together, without what none of it needs.
 func NewScript(name string, parts ...string) *Script {
-	return NewForeignScript(name, keys.Lua+"\n"+strings.Join(parts, "\n"))
+	return NewForeignScript(name, trim(keys.Lua+"\n"+strings.Join(parts, "\n")))
 }
 
 // NewItemScript is NewScript for one that does the same to any number of items: the text defines a function item, which is called
@@ -91,6 +91,18 @@ func NewCall(s *Script, prefix string, args ...any) *Call {
 
 // NewCommand returns a plain command. It is sent again after a lost reply, so it must be idempotent.
 func NewCommand(args ...any) *Call { return &Call{Args: args} }
+
+// declared returns the keys that the command of a call names to Redis. In a cluster a script that derives its keys from a prefix names two keys,
+// neither of which there ever is: while the slot moves from one master to another, the old one has some of the shard's keys and the new one
+// the others, and a script would find things missing that are there, or write what is there already. Redis looks at the named keys only:
+// it sends one that is not there to the new master, and that one answers TRYAGAIN to two of which one is not there. So our scripts wait
+// until the slot has moved.
+func (c *Call) declared(cluster bool) []string {
+	if cluster && len(c.Keys) == 1 && strings.HasSuffix(c.Keys[0], ":") {
+		return []string{c.Keys[0], c.Keys[0] + "~"}
+	}
+	return c.Keys
+}
 
 // measure notes about how many bytes a call is.
 func (c *Call) measure() {

@@ -77,6 +77,7 @@ func NewEngine(rdb redis.UniversalClient, cfg Config) *Engine {
 		Deliver:    func(ctx context.Context, id string) error { return e.groups.DeliverOutbox(ctx, k.Shard(id)) },
 		LastAnswer: c.LastAnswer,
 		Heard:      c.Answered,
+		Failed:     c.Failed,
 		NoAnswer:   noAnswer,
 		Patience:   cfg.Patience,
 		Ended:      cfg.Ended,

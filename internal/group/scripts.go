@@ -7,7 +7,6 @@ package group
 
 import (
 	"embed"
-	"strings"
 	"sync"
 
 	"github.com/gatherq/gatherq/internal/conn"
@@ -48,15 +47,10 @@ func fragments(parts ...string) []string {
 	return src
 }
 
-// within puts fragments into a function that returns some of what they define, as a table's fields.
-func within(function, fields string, parts ...string) string {
-	return "local function " + function + "()\n" + strings.Join(parts, "\n") + "\nreturn {" + fields + "}\nend\n"
-}
-
 var (
 	stageScript        = conn.NewScript("group.stage", text("stage")).Refusable()
 	commitScript       = script("commit", "tickets").Refusable()
-	nextScript         = conn.NewItemScript("group.next", 16, within("fragments", "settle = settle_range, pull = pull, with_issued = with_issued, make_room = make_room, room = room, now_ms = now_ms", fragments("tickets", "room", "take", "range", "crashes", "pull")...), text("next"))
+	nextScript         = conn.NewItemScript("group.next", 16, conn.Within("fragments", "settle = settle_range, pull = pull, with_issued = with_issued, make_room = make_room, room = room, now_ms = now_ms", fragments("tickets", "room", "take", "range", "crashes", "pull")...), text("next"))
 	settleScript       = itemScript("settle", 10, "tickets", "room", "take", "range")
 	leaveScript        = script("leave", "tickets", "room", "take")
 	aloneScript        = script("alone")

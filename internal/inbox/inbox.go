@@ -38,6 +38,7 @@ type Config struct {
 
 	LastAnswer func() (time.Time, bool) // of Redis, by any way
 	Heard      func()                   // notes an answer that came by the subscription
+	Failed     func(error)              // notes that the subscription met an error
 	NoAnswer   func(error) bool         // reports whether an error of Watch is that Redis did not answer; it is asked again then
 	Ended      func(id string)          // hears of tasks that a notice says have ended; may be nil, must not block nor call the inbox
 	Patience   time.Duration            // without an answer, then awaits end with *UnavailableError

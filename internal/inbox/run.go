@@ -221,6 +221,7 @@ func (b *Inbox) receive(c Channel, try *int) {
 			return
 		}
 		if err != nil {
+			b.cfg.Failed(err)
 			b.mu.Lock()
 			b.lastErr, b.listening = err, true
 			b.mu.Unlock()

@@ -51,6 +51,7 @@ func (w *world) inbox(patience time.Duration) *Inbox {
 			return w.answered, !w.answered.IsZero()
 		},
 		Heard:    w.heard,
+		Failed:   func(error) {},
 		NoAnswer: func(err error) bool { return errors.Is(err, errDown) },
 	})
 }

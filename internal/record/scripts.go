@@ -27,20 +27,27 @@ func itemScript(name string, args int, parts ...string) *conn.Script {
 	return conn.NewItemScript(name, args, source(name, parts...)...)
 }
 
-func source(name string, parts ...string) []string {
+func source(name string, parts ...string) []string { return append(fragments(parts...), Fragment(name)) }
+
+func fragments(parts ...string) []string {
 	src := []string{Fragment("base"), Fragment("watchers"), Fragment("members"), Fragment("task")}
 	for _, p := range parts {
 		src = append(src, Fragment(p))
 	}
-	return append(src, Fragment(name))
+	return src
+}
+
+// seldom is the source of a script that itself defines only what nearly every call of it needs, and calls fragments for the rest.
+func seldom(name, fields string, parts ...string) []string {
+	return append(fragments(parts...), conn.Within("fragments", fields, fragments(parts...)...), Fragment(name))
 }
 
 var (
 	createScript   = itemScript("create", 15)
 	admitScript    = createScript.Refusable()
-	claimScript    = itemScript("claim", 4, "crashes")
+	claimScript    = conn.NewItemScript("claim", 4, seldom("claim", "overdue = overdue, task_read = task_read", "crashes")...)
 	beginScript    = script("begin")
-	settleScript   = itemScript("settle", 7, "tickets", "room")
+	settleScript   = conn.NewItemScript("settle", 7, seldom("settle", "finish = finish, task_read = task_read, with_issued = with_issued", "tickets", "room")...)
 	retryScript    = script("retry", "tickets", "room")
 	givebackScript = script("giveback", "tickets", "room")
 	cancelScript   = script("cancel")

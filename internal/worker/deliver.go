@@ -120,7 +120,7 @@ func (w *Worker) freeSlots(held bool, n int) {
 // handBack enqueues what nobody has claimed again, as it was. It repeats that until Redis answers, also for a moment after the
 // worker's life ended, since a message may come while that ends; it is not acknowledged before, nor if this fails.
 func (w *Worker) handBack(queue string, d record.Delivery) error {
-	ctx, stop := context.WithTimeout(context.WithoutCancel(w.life), lastWord)
+	ctx, stop := context.WithTimeout(w.base, lastWord)
 	defer stop()
 	err := w.tellWithin(ctx, "hand back", queue, func(ctx context.Context) error {
 		return w.cfg.Carrier.HandBack(ctx, record.HandOver{Queue: queue, Delivery: d})

@@ -10,6 +10,7 @@ const (
 	rangeWork = 20 * time.Millisecond // of work in a range
 	rangeMax  = 64                    // members of a range
 	shortRun  = time.Millisecond      // members under this share a slot, so a range may hold more of them than there are slots
+	leap      = 8                     // times the mean: a run counts for no longer, see observe
 )
 
 // sizer knows how long the handlers of each type ran here lately.
@@ -21,7 +22,8 @@ type sizer struct {
 func newSizer() *sizer { return &sizer{types: make(map[string]time.Duration)} }
 
 // observe takes in one run. A longer run counts more than a shorter one: a range that is too large holds others up, one that is
-// too small costs a round trip.
+// too small costs a round trip. But one run does not tell what the others will be: on a busy machine any is stopped for a while
+// now and then, and ranges of one member, which cost ten times the work, would keep it busy.
 func (z *sizer) observe(typ string, took time.Duration) {
 	took = max(took, time.Microsecond)
 	z.mu.Lock()
@@ -31,7 +33,7 @@ func (z *sizer) observe(typ string, took time.Duration) {
 	case !ok:
 		mean = took
 	case took > mean:
-		mean += (took - mean) / 2
+		mean += (min(took, leap*mean) - mean) / 2
 	default:
 		mean += (took - mean) / 8
 	}

@@ -50,8 +50,13 @@ func TestRangeGrowsAndShrinks(t *testing.T) {
 		t.Errorf("want = %d for runs of 10 µs, want %d", n, rangeMax)
 	}
 	z.observe("t", 100*time.Millisecond)
-	z.observe("t", 100*time.Millisecond)
+	if n := z.want("t", 1); n != rangeMax {
+		t.Errorf("want = %d after one run that was stopped for long, want %d", n, rangeMax)
+	}
+	for range 6 {
+		z.observe("t", 100*time.Millisecond)
+	}
 	if n := z.want("t", 64); n != 1 {
-		t.Errorf("want = %d after two runs of 100 ms, want 1", n)
+		t.Errorf("want = %d after seven runs of 100 ms, want 1", n)
 	}
 }

@@ -103,7 +103,7 @@ type Worker struct {
 // New returns a worker. Base is what the handlers' contexts derive from; its end does not touch them.
 func New(base context.Context, cfg Config) *Worker {
 	w := &Worker{cfg: cfg, sizes: newSizer(), suspects: newSuspects(), base: context.WithoutCancel(base), aborts: make(chan struct{})}
-	w.life, w.kill = context.WithCancel(context.WithoutCancel(base))
+	w.life, w.kill = context.WithCancel(conn.Patient(context.WithoutCancel(base)))
 	w.pull, w.stop = context.WithCancel(w.life)
 	return w
 }

@@ -5,7 +5,7 @@
 --        {claimed, type, args, options, attempt-1, crashes, queued, deadline, cancel requested 0|1, reason, group, index, unknown since}
 --        {stale} another number is current · {held} by somebody else · {gone} no such task · {ended} ·
 --        {later} ask again: the arguments of the others are large enough
-local now = now_ms()
+local now, seldom = now_ms(), nil -- seldom: what ends a task, once it is needed
 local room = 1048576 -- bytes of arguments that still go into the answers; one goes in any case
 local function item(id, number, worker, nonce)
   if room <= 0 then return {'later'} end
@@ -19,7 +19,8 @@ local function item(id, number, worker, nonce)
   else
     if f[1] ~= 'pending' then return {'stale'} end
     if f[11] and now >= num(f[11]) or not f[13] and num(f[6]) > 0 and now >= num(f[6]) then
-      return {'ended', overdue(id, task_read(id), now) or 0}
+      seldom = seldom or fragments()
+      return {'ended', seldom.overdue(id, seldom.task_read(id), now) or 0}
     end
     if f[17] and f[17] ~= '1' then -- of a group with a bound (room.lua)
       local b = redis.call('HMGET', k_record(f[14]), 'mr', 'pm')

@@ -31,24 +31,16 @@ local function release(id, t, now)
   free(t.g, 1, now)
 end
 
--- finish ends a task; everything that ends one comes here. attempt is 1 + charged failures before. Returns 1 when the outbox has news.
-local function finish(id, t, state, value, err, attempt, worker, now)
-  local key = k_record(id)
+-- let_go takes a task off the open work, and off its holder's hands.
+local function let_go(id, t)
   redis.call('ZREM', OPEN, id)
   if t.h then redis.call('SREM', k_holdings(t.h), id) end
-  if t.g then -- a member that travels alone: its outcome stands in its group
-    local gid, i = t.g, tonumber(t.gi)
-    redis.call('DEL', key)
-    redis.call('HDEL', k_ranges(gid), 'a' .. t.gi)
-    if t.pt == '1' then free(gid, 1, now) end
-    local g = group_read(gid)
-    if map_get(gid, i, 1) ~= ALONE then return 0 end
-    local kind = err == '' and 'v' or 'e'
-    local blob = range_head(worker, now, t.qa) ..
-      entry(i, state, kind, attempt, num(t.n), t.sa and math.min(0, num(t.sa) - now) or 1, value, err)
-    local fail = FAILURES[state] and {i, state, err} or nil
-    return record_members(gid, g, {{i, 1}}, {[state] = 1}, blob, fail, now)
-  end
+end
+
+-- finish_task ends a task that is no member. attempt is 1 + charged failures before. Returns 1 when the outbox has news.
+local function finish_task(id, t, state, value, err, attempt, worker, now)
+  local key = k_record(id)
+  let_go(id, t)
   -- few fields: Redis looks through a small hash from its start, for each field
   redis.call('HDEL', key, 'h', 'nc', 'mk', 'w', 'l', state == 'succeeded' and 'a' or 'l')
   redis.call('HSET', key, 's', state, 'fa', S(now), 'wk', worker, err == '' and 'v' or 'e', err == '' and value or err)
@@ -69,6 +61,24 @@ local function finish(id, t, state, value, err, attempt, worker, now)
     return 1
   end
   return 0
+end
+
+-- finish ends a task, also a member that travels alone, whose outcome stands in its group; everything that ends one comes here or to
+-- finish_task.
+local function finish(id, t, state, value, err, attempt, worker, now)
+  if not t.g then return finish_task(id, t, state, value, err, attempt, worker, now) end
+  local gid, i = t.g, tonumber(t.gi)
+  let_go(id, t)
+  redis.call('DEL', k_record(id))
+  redis.call('HDEL', k_ranges(gid), 'a' .. t.gi)
+  if t.pt == '1' then free(gid, 1, now) end
+  local g = group_read(gid)
+  if map_get(gid, i, 1) ~= ALONE then return 0 end
+  local kind = err == '' and 'v' or 'e'
+  local blob = range_head(worker, now, t.qa) ..
+    entry(i, state, kind, attempt, num(t.n), t.sa and math.min(0, num(t.sa) - now) or 1, value, err)
+  local fail = FAILURES[state] and {i, state, err} or nil
+  return record_members(gid, g, {{i, 1}}, {[state] = 1}, blob, fail, now)
 end
 
 local function failure(kind, message)
