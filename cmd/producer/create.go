@@ -117,6 +117,11 @@ func (s *session) undecided(err error) error {
 			s.app.hint("status", e.ID), s.app.hint("await", e.ID))
 		return cli.Exit(cli.Code(err), nil)
 	}
+	if e, ok := errors.AsType[*jobs.Error](err); ok && e.Kind == jobs.ErrNotDurable {
+		s.out.fail(e.ID, err)
+		s.out.say("producer: it is stored and will run, and may be lost if Redis loses its last writes: await it with %q", s.app.hint("await", e.ID))
+		return cli.Exit(cli.Code(err), nil)
+	}
 	if errors.Is(err, cli.ErrInterrupted) {
 		return cli.Exit(cli.ExitInterrupted, errors.New("nothing was enqueued"))
 	}

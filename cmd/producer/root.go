@@ -90,7 +90,9 @@ func (a *app) open(cmd *cobra.Command, cfg jobs.ClientConfig) (*session, error) 
 	if err != nil {
 		return nil, err
 	}
-	cfg.Namespace, cfg.AllowEviction = a.connection.Namespace, a.connection.AllowEviction
+	if err := a.connection.Configure(&cfg); err != nil {
+		return nil, errors.Join(err, rdb.Close())
+	}
 	cfg.Logger = log
 	client, err := jobs.NewClient(rdb.Client, cfg)
 	if err != nil {

@@ -67,12 +67,11 @@ func work(cmd *cobra.Command, s *settings) (err error) {
 	answers := newAnswers()
 	rdb.Client.AddHook(answers)
 
-	client, err := jobs.NewClient(rdb.Client, jobs.ClientConfig{
-		Namespace:     s.connection.Namespace,
-		MaxResult:     s.maxResult,
-		AllowEviction: s.connection.AllowEviction,
-		Logger:        log,
-	})
+	cfg := jobs.ClientConfig{MaxResult: s.maxResult, Logger: log}
+	if err := s.connection.Configure(&cfg); err != nil {
+		return err
+	}
+	client, err := jobs.NewClient(rdb.Client, cfg)
 	if err != nil {
 		return err
 	}

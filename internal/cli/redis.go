@@ -8,10 +8,13 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/spf13/pflag"
+
+	"github.com/gatherq/gatherq/pkg/jobs"
 )
 
 // DefaultURL is the Redis that is used when nothing names one.
@@ -20,12 +23,16 @@ const DefaultURL = "redis://127.0.0.1:6379/0"
 // maxURLFile bounds what --redis-file reads: more than this is not the URL of a Redis.
 const maxURLFile = 64 << 10
 
-// Connection holds the flags --redis, --redis-file, --namespace and --allow-eviction.
+// Connection holds the flags --redis, --redis-file, --namespace, --allow-eviction and those of durability.
 type Connection struct {
 	URL           string
 	File          string
 	Namespace     string
 	AllowEviction bool
+
+	durability string
+	within     time.Duration
+	always     bool
 
 	flags *pflag.FlagSet
 }
@@ -37,10 +44,27 @@ func (c *Connection) Register(fs *pflag.FlagSet) {
 	fs.StringVar(&c.File, "redis-file", "", "`FILE` that holds the URL, so that the password is not in the list of processes")
 	fs.StringVar(&c.Namespace, "namespace", "gatherq", "separates systems that share a Redis")
 	fs.BoolVar(&c.AllowEviction, "allow-eviction", false, "accept a Redis that evicts keys when it is full, which breaks promises")
+	fs.StringVar(&c.durability, "durability", "local", "what a creation, and here the end of a task, waits for: `local`, replicas=N or fsync")
+	fs.DurationVar(&c.within, "durable-within", time.Second, "how long --durability replicas=N or fsync may take, 1ms to 1m")
+	fs.BoolVar(&c.always, "append-fsync-always", false, "Redis is set to appendfsync always: --durability fsync then works below Redis 7.2")
 	for _, name := range []string{"redis", "redis-file"} {
 		// Their sources exclude each other, so they are not bound one by one.
 		_ = fs.SetAnnotation(name, ownEnv, []string{"true"})
 	}
+}
+
+// Configure puts what the flags say about the client into cfg. The error is one of usage.
+func (c *Connection) Configure(cfg *jobs.ClientConfig) error {
+	d, err := jobs.ParseDurability(c.durability)
+	if err != nil {
+		return Usagef("--durability %w", err)
+	}
+	if c.within <= 0 { // zero would be the default
+		return Usagef("--durable-within %v: must be from 1ms to 1m", c.within)
+	}
+	cfg.Namespace, cfg.AllowEviction = c.Namespace, c.AllowEviction
+	cfg.Durability, cfg.DurableWithin, cfg.AppendFsyncAlways = d, c.within, c.always
+	return nil
 }
 
 // Target returns the Redis that the flags name, else the environment (GATHERQ_REDIS_URL, GATHERQ_REDIS, GATHERQ_REDIS_FILE), else

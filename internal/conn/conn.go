@@ -46,6 +46,7 @@ type Conn struct {
 	log     *slog.Logger
 
 	departures departures
+	confirmer  *confirmer // nil: nothing is to be confirmed
 
 	answered atomic.Int64 // monotonic time of the last answer, see LastAnswer; 0: never
 	heard    atomic.Bool  // it has said something, if only that it cannot now
@@ -58,6 +59,15 @@ type Conn struct {
 func New(rdb redis.UniversalClient, log *slog.Logger) *Conn {
 	cluster, _ := rdb.(*redis.ClusterClient)
 	return &Conn{rdb: rdb, cluster: cluster, log: log, start: time.Now(), departures: departures{rdb: rdb}}
+}
+
+// NewDurable is New with a policy for the calls that ask for one: Call.Confirm and Call.Ends.
+func NewDurable(rdb redis.UniversalClient, log *slog.Logger, p Policy) *Conn {
+	c := New(rdb, log)
+	if !p.local() {
+		c.confirmer = newConfirmer(rdb, p)
+	}
+	return c
 }
 
 // Redis returns the client underneath, for subscriptions and for asynq.
@@ -92,10 +102,17 @@ func (c *Conn) Failed(err error) {
 type Stats struct {
 	Retries uint64 // sends that were repeated, since Redis did not answer or answered that it cannot now
 	Reloads uint64 // sends that were repeated with their scripts' text, which Redis did not have
+	Short   uint64 // outcomes (Call.Ends) that were not confirmed in time
 }
 
 // Stats returns the counters.
-func (c *Conn) Stats() Stats { return Stats{Retries: c.retries.Load(), Reloads: c.reloads.Load()} }
+func (c *Conn) Stats() Stats {
+	s := Stats{Retries: c.retries.Load(), Reloads: c.reloads.Load()}
+	if c.confirmer != nil {
+		s.Short = c.confirmer.short.Load()
+	}
+	return s
+}
 
 // Do sends the calls in one pipeline and waits for all answers. A nil error means that every call was answered; what a call
 // itself got is in its Reply or Err (an error reply of Redis, not a failure to reach it). Otherwise the error is an *Error and
@@ -112,6 +129,7 @@ func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
 	for i, call := range calls {
 		t.work[i] = *call
 		t.work[i].Reply, t.work[i].Err, t.work[i].Again = nil, errNoAnswer, false
+		t.work[i].Short = nil
 		t.work[i].measure()
 	}
 	err := c.travel(ctx, &t)
@@ -124,7 +142,7 @@ func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
 		}
 		calls[i].Reply, calls[i].Err, calls[i].Again = t.work[i].Reply, t.work[i].Err, t.work[i].Again
 		calls[i].Try = t.work[i].Try
-		calls[i].Joined = t.work[i].Joined
+		calls[i].Joined, calls[i].Short = t.work[i].Joined, t.work[i].Short
 	}
 	if err != nil {
 		return err
@@ -176,14 +194,20 @@ func (c *Conn) travel(ctx context.Context, t *trip) *Error {
 		for _, call := range p.calls {
 			p.bytes += call.size
 		}
-		c.departures.send(p, ctx.Done() == nil || ctx.Value(patientKey{}) != nil)
+		recall := c.departures.recall
+		if c.confirmer.concerns(p) {
+			recall = c.confirmer.recall
+			c.confirmer.send(p)
+		} else {
+			c.departures.send(p, ctx.Done() == nil || ctx.Value(patientKey{}) != nil)
+		}
 		select {
 		case <-p.done:
 		case <-ctx.Done():
 			select {
 			case <-p.done: // both at once: the answer counts
 			default:
-				t.left = !c.departures.recall(p)
+				t.left = !recall(p)
 				return &Error{Doubt: t.doubt || t.left, Err: context.Cause(ctx)}
 			}
 		}

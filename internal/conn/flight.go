@@ -189,7 +189,7 @@ func (d *departures) carry(batch []*parcel) {
 		for _, c := range cmds {
 			_ = pipe.Process(ctx, c.cmd)
 		}
-		_, _ = pipe.Exec(ctx)
+		_ = exec(ctx, pipe, cmds)
 	}
 	for _, c := range cmds {
 		c.deal()

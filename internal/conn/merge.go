@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -166,6 +167,19 @@ func (c *command) args() ([]any, error) {
 // errApart is the answer to a call whose command failed for one of several: each is asked again by itself, so that everyone gets
 // the answer that is its own.
 var errApart = errors.New("its command failed for several")
+
+// exec sends a pipeline. Where a new connection is refused (WRONGPASS), go-redis says so of the pipeline alone, and its commands look as if
+// they had been answered with nothing.
+func exec(ctx context.Context, pipe redis.Pipeliner, cmds []*command) error {
+	_, err := pipe.Exec(ctx)
+	if err == nil || slices.ContainsFunc(cmds, func(c *command) bool { return c.cmd.Err() != nil }) {
+		return err
+	}
+	for _, c := range cmds {
+		c.cmd.SetErr(err)
+	}
+	return err
+}
 
 // deal gives each call its answer.
 func (c *command) deal() {

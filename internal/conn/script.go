@@ -70,6 +70,10 @@ type Call struct {
 	Item   any   // what this call stands for there
 	Weight int   // of the call there; at least 1
 
+	Confirm bool  // Do waits until this is as durable as the Conn's Policy says; Short says if it did in vain
+	Ends    int   // outcomes that this writes: Do does not wait, what is not confirmed in time is counted (Stats.Short)
+	Short   error // a *ShortError: this was answered, and not confirmed
+
 	Reply any
 	Err   error
 	Again bool // it was sent more than once: what followed it in the pipeline may have been executed before it

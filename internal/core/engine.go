@@ -24,10 +24,11 @@ const (
 	shardsCluster = 64
 )
 
-// Config configures an Engine. All fields are required.
+// Config configures an Engine. All fields are required; the zero Durable asks for nothing.
 type Config struct {
 	Namespace string
 	Patience  time.Duration   // of awaits without an answer from Redis
+	Durable   conn.Policy     // of creations, commits and what handlers end with
 	Ended     func(id string) // hears of tasks that were told to have ended; it must not block
 	Logger    *slog.Logger
 }
@@ -59,7 +60,7 @@ func NewEngine(rdb redis.UniversalClient, cfg Config) *Engine {
 	if _, ok := rdb.(*redis.ClusterClient); ok {
 		shards = shardsCluster
 	}
-	c, k := conn.New(rdb, cfg.Logger), keys.New(cfg.Namespace, shards)
+	c, k := conn.NewDurable(rdb, cfg.Logger, cfg.Durable), keys.New(cfg.Namespace, shards)
 	e := &Engine{conn: c, keys: k, records: record.NewStore(c, k), patience: cfg.Patience, log: cfg.Logger}
 	e.life, e.end = context.WithCancel(context.Background())
 	e.carrier = carrier.New(c, k, fleet.NewCrew(e.life, c, k).Of)

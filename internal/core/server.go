@@ -100,6 +100,47 @@ func (e *Engine) masters(ctx context.Context, section ...string) (all []Server, 
 	return all, err
 }
 
+// Setting returns what all masters are set to; of those whose ACL denies CONFIG nothing.
+func (e *Engine) Setting(ctx context.Context, name string) (found []string, err error) {
+	cluster, ok := e.conn.Redis().(*redis.ClusterClient)
+	if !ok {
+		get := conn.NewCommand("config", "get", name)
+		if err := e.conn.Do(ctx, get); err != nil {
+			return nil, err
+		}
+		return readSetting(get.Reply, name), nil
+	}
+	var mu sync.Mutex
+	err = cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		reply, err := master.Do(ctx, "config", "get", name).Result()
+		if err != nil && !isReply(err) {
+			return &conn.Error{Err: err}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		found = append(found, readSetting(reply, name)...)
+		return nil
+	})
+	return found, err
+}
+
+// readSetting reads the answer to CONFIG GET, in either version of the protocol.
+func readSetting(reply any, name string) []string {
+	switch r := reply.(type) {
+	case map[any]any:
+		if v, ok := r[name].(string); ok {
+			return []string{v}
+		}
+	case []any:
+		if len(r) == 2 {
+			if v, ok := r[1].(string); ok {
+				return []string{v}
+			}
+		}
+	}
+	return nil
+}
+
 // readServers reads the answer to INFO, if it is one.
 func readServers(reply any) []Server {
 	text, ok := reply.(string)

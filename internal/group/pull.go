@@ -85,6 +85,7 @@ func (s *Store) next(ctx context.Context, worker string, t record.Ticket, nonce 
 	}
 	args := append(make([]any, 0, 16), t.Group, t.Nonce, t.Place, t.Number, worker, nonce, want, at)
 	c := conn.NewCall(nextScript, s.keys.PrefixOf(t.Group), done.args(args, false)...)
+	c.Ends = done.Len()
 	if err := s.conn.Do(ctx, c); err != nil {
 		return p, settled, false, err
 	}
@@ -193,6 +194,7 @@ func (s *Store) Settle(ctx context.Context, ends *Ends) (record.Settled, error) 
 		return record.Settled{Applied: true}, nil
 	}
 	c := conn.NewCall(settleScript, s.keys.PrefixOf(ends.of.Group), ends.args([]any{ends.of.Group}, true)...)
+	c.Ends = ends.Len()
 	if err := s.conn.Do(ctx, c); err != nil {
 		return record.Settled{}, err
 	}

@@ -154,7 +154,8 @@ func (st *Stage) land(ctx context.Context) error {
 type Committed struct {
 	Status  record.CreateStatus
 	Members int
-	Stored  bool // with an error: the group may have been committed
+	Stored  bool  // with an error: the group may have been committed
+	Short   error // the group with that ID stands, and whether it is durable was not confirmed: a *conn.ShortError
 }
 
 // Commit makes the group real in one step; its tickets are in the queue by then. Whatever keeps Redis from saying so leaves
@@ -250,9 +251,16 @@ func (st *Stage) commit(ctx context.Context, out *Committed) (waits bool, ticket
 	var count [8]byte
 	binary.BigEndian.PutUint64(count[:], uint64(st.members))
 	st.digest.Write(count[:])
-	r := st.store.run(ctx, commitScript, sp.ID, sp.ID, st.nonce, st.members, st.segs, sp.Queue, st.digest.Sum(nil)[:16], sp.Options,
+	c := conn.NewCall(commitScript, st.store.keys.PrefixOf(sp.ID), sp.ID, st.nonce, st.members, st.segs, sp.Queue, st.digest.Sum(nil)[:16], sp.Options,
 		record.Millis(sp.Retention), record.Millis(sp.Delay), record.TimeMillis(sp.At), record.TimeMillis(sp.Deadline), record.Millis(sp.MaxPending), string(policy),
 		sp.RetryOf, min(maxTickets, st.inRange), bind, bound)
+	// What was staged before lies in the same shard, so that its confirmation holds for all of the group.
+	c.Confirm = true
+	if err := st.store.conn.Do(ctx, c); err != nil {
+		return false, 0, err
+	}
+	out.Short = c.Short
+	r := record.NewReply(c.Reply, c.Err)
 	word := r.Str()
 	if r.Err != nil {
 		return false, 0, r.Err

@@ -52,8 +52,12 @@ type Created struct {
 	Waits  bool  // for its time: nothing to enqueue now
 }
 
-// CreateCall returns the creation as a call for a pipeline. Where Redis' memory is full it is refused.
-func (s *Store) CreateCall(t NewTask) *conn.Call { return s.createCall(admitScript, t) }
+// CreateCall returns the creation as a call for a pipeline, to be confirmed. Where Redis' memory is full it is refused.
+func (s *Store) CreateCall(t NewTask) *conn.Call {
+	c := s.createCall(admitScript, t)
+	c.Confirm = true
+	return c
+}
 
 func (s *Store) createCall(script *conn.Script, t NewTask) *conn.Call {
 	policy := t.OnConflict

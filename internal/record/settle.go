@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/gatherq/gatherq/internal/conn"
 )
 
 // Settled is what a change by a holder did.
@@ -16,8 +18,13 @@ type Settled struct {
 
 // Settle writes the outcome of a task: out.State, Value or Failure, Attempt.
 func (s *Store) Settle(ctx context.Context, worker string, ref Ref, out Outcome) (Settled, error) {
-	return ReadSettled(s.run(ctx, settleScript, s.keys.PrefixOf(ref.ID), ref.ID, ref.Number, worker, string(out.State), out.Value,
-		out.Failure.Encode(), out.Attempt))
+	c := conn.NewCall(settleScript, s.keys.PrefixOf(ref.ID), ref.ID, ref.Number, worker, string(out.State), out.Value,
+		out.Failure.Encode(), out.Attempt)
+	c.Ends = 1
+	if err := s.conn.Do(ctx, c); err != nil {
+		return ReadSettled(&Reply{Err: err})
+	}
+	return ReadSettled(NewReply(c.Reply, c.Err))
 }
 
 // Retry charges a failed attempt; the next one comes after delay. A task whose cancel was requested ends with f instead.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gatherq/gatherq/internal/core"
@@ -17,7 +15,7 @@ import (
 const clockSlack = time.Second
 
 // Check reads what Redis is set to and refuses what breaks a promise: a version before 7.0, a replica, a policy that evicts
-// keys (unless AllowEviction), a namespace of another schema, each a *RejectedError. What is only risky it logs as warnings: no
+// keys (unless AllowEviction), a namespace of another schema, a Durability that it cannot confirm, each a *RejectedError. What is only risky it logs as warnings: no
 // append-only file, no maxmemory, a clock that is off by more than a second. What an ACL hides is not known, and no error. Run does the
 // same when it starts; so does the first creation of a client, which logs what is risky as information.
 func (c *Client) Check(ctx context.Context) error {
@@ -42,10 +40,17 @@ func (c *Client) check(ctx context.Context, level slog.Level) error {
 	}
 	log := func(message string, args ...any) { c.cfg.Logger.Log(ctx, level, message, args...) }
 	for _, s := range first.Servers {
-		if r := checkServer(s, c.cfg.AllowEviction, log); r != nil {
+		r := checkServer(s, c.cfg.AllowEviction, log)
+		if r == nil {
+			r = c.cfg.checkDurable(s, log)
+		}
+		if r != nil {
 			r.whole = true
 			return r
 		}
+	}
+	if err := c.checkAlways(ctx); err != nil {
+		return err
 	}
 	if first.Off < -clockSlack || first.Off > clockSlack {
 		log("this host's clock and Redis' differ", "by", first.Off.Round(time.Millisecond), "allowed", clockSlack)
@@ -68,8 +73,7 @@ func (c *Client) ready(ctx context.Context, bytes int64) error {
 // checkServer judges the fields that are there. Valkey reports the version of Redis that it is compatible with.
 func checkServer(s core.Server, allowEviction bool, log func(message string, args ...any)) *RejectedError {
 	if v := s["redis_version"]; v != "" {
-		first, _, _ := strings.Cut(v, ".")
-		if major, err := strconv.Atoi(first); err == nil && major < 7 {
+		if !atLeast(v, 7, 0) {
 			return rejected("redis_version", v+", at least 7.0")
 		}
 	}

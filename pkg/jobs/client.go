@@ -24,13 +24,16 @@ const (
 
 // ClientConfig configures a Client. The zero value works.
 type ClientConfig struct {
-	Namespace     string        // separates systems that share a Redis: [a-z0-9][a-z0-9._-]{0,63}. Defaults to "gatherq".
-	MaxArgs       int           // bytes of one call's encoded arguments. Defaults to 256 KiB, at most 1 MiB.
-	MaxResult     int           // bytes of one encoded result. Defaults to 256 KiB, at most 1 MiB.
-	Retention     time.Duration // of outcomes, from the end, where a call says nothing. 1 s to 30 d. Defaults to 1 h.
-	Patience      time.Duration // of awaits without one answer from Redis, then ErrUnavailable. Defaults to 60 s, 5 s before the first answer.
-	AllowEviction bool          // accepts a Redis that evicts keys, which breaks promises. Defaults to refusing it.
-	Logger        *slog.Logger  // Defaults to slog.Default().
+	Namespace         string        // separates systems that share a Redis: [a-z0-9][a-z0-9._-]{0,63}. Defaults to "gatherq".
+	MaxArgs           int           // bytes of one call's encoded arguments. Defaults to 256 KiB, at most 1 MiB.
+	MaxResult         int           // bytes of one encoded result. Defaults to 256 KiB, at most 1 MiB.
+	Retention         time.Duration // of outcomes, from the end, where a call says nothing. 1 s to 30 d. Defaults to 1 h.
+	Patience          time.Duration // of awaits without one answer from Redis, then ErrUnavailable. Defaults to 60 s, 5 s before the first answer.
+	Durability        Durability    // what a creation and the end of a task wait for. Defaults to Local.
+	DurableWithin     time.Duration // how long Replicas and Fsync may take. 1 ms to 1 min. Defaults to 1 s.
+	AppendFsyncAlways bool          // the caller's word that Redis is set so: Fsync then works below Redis 7.2, and waits for nothing.
+	AllowEviction     bool          // accepts a Redis that evicts keys, which breaks promises. Defaults to refusing it.
+	Logger            *slog.Logger  // Defaults to slog.Default().
 }
 
 // withDefaults fills in what was not said.
@@ -40,6 +43,7 @@ func (cfg ClientConfig) withDefaults() ClientConfig {
 	cfg.MaxResult = cmp.Or(cfg.MaxResult, defaultMaxBytes)
 	cfg.Retention = cmp.Or(cfg.Retention, defaultRetention)
 	cfg.Patience = cmp.Or(cfg.Patience, defaultPatience)
+	cfg.DurableWithin = cmp.Or(cfg.DurableWithin, defaultDurableWithin)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -59,7 +63,10 @@ func (cfg ClientConfig) validate() *RejectedError {
 	if r := checkRetention(cfg.Retention); r != nil {
 		return r
 	}
-	return between("patience", cfg.Patience, time.Millisecond, maxAhead)
+	if r := between("patience", cfg.Patience, time.Millisecond, maxAhead); r != nil {
+		return r
+	}
+	return cfg.checkDurability()
 }
 
 // Client creates tasks and holds the one inbox over which its process awaits. It is safe for concurrent use.
@@ -86,8 +93,11 @@ func NewClient(rdb redis.UniversalClient, cfg ClientConfig) (*Client, error) {
 	if r := checkRedis(rdb); r != nil {
 		return nil, r
 	}
+	if r := cfg.keepsConnections(rdb); r != nil {
+		return nil, r
+	}
 	marks := &marker{log: cfg.Logger}
-	e := core.NewEngine(rdb, core.Config{Namespace: cfg.Namespace, Patience: cfg.Patience, Logger: cfg.Logger, Ended: marks.ended})
+	e := core.NewEngine(rdb, core.Config{Namespace: cfg.Namespace, Patience: cfg.Patience, Durable: cfg.policy(), Logger: cfg.Logger, Ended: marks.ended})
 	marks.mark = e.Records().Mark
 	return &Client{cfg: cfg, engine: e, marks: marks}, nil
 }

@@ -19,8 +19,9 @@ const createBatch = 256
 // CreateTask makes the call durable and returns at once, without waiting for a worker. An ID that exists is OnConflict's to
 // decide: by default it returns the task that is there; with another type or other arguments it is ErrConflict.
 //
-// Every error but ErrIndeterminate means: nothing was stored. ErrIndeterminate carries the ID, also a generated one; the same
-// call with that ID is safe. Where ctx ended, the error wraps its cause as well.
+// Every error but ErrIndeterminate and ErrNotDurable (the handle is returned, the task exists) means: nothing was stored.
+// ErrIndeterminate carries the ID, also a generated one; the same call with that ID is safe. Where ctx ended, the error wraps its
+// cause as well.
 func CreateTask[R any](ctx context.Context, in Creator, call Call[R]) (*Task[R], error) {
 	c, err := clientOf(in)
 	if err != nil {
@@ -32,14 +33,14 @@ func CreateTask[R any](ctx context.Context, in Creator, call Call[R]) (*Task[R],
 		return nil, refused
 	}
 	c.create(ctx, []*creation{p})
-	if p.err != nil {
+	if !stands(p.err) {
 		return nil, p.err
 	}
-	return TaskByID[R](c, p.task.ID), nil
+	return TaskByID[R](c, p.task.ID), p.err
 }
 
 // CreateTasks creates many independent tasks in few round trips. Each stands alone, as with CreateTask: the error joins one
-// *RejectedError or *Error with its Index for each that has one, and tasks[i] is nil there.
+// *RejectedError or *Error with its Index for each that has one, and tasks[i] is nil there, unless it is ErrNotDurable.
 func CreateTasks[R any](ctx context.Context, in Creator, calls []Call[R]) (tasks []*Task[R], err error) {
 	c, err := clientOf(in)
 	if err != nil {
@@ -51,9 +52,9 @@ func CreateTasks[R any](ctx context.Context, in Creator, calls []Call[R]) (tasks
 	flush := func() {
 		c.create(ctx, batch)
 		for i, p := range batch {
-			if at := places[i]; p.err != nil {
-				errs[at] = placed(p.err, at)
-			} else {
+			at := places[i]
+			errs[at] = placed(p.err, at)
+			if stands(p.err) {
 				tasks[at] = TaskByID[R](c, p.task.ID)
 			}
 		}
@@ -166,7 +167,7 @@ func (c *Client) create(ctx context.Context, batch []*creation) {
 		for i, p := range together {
 			_, p.err = c.answer(p.task.ID, calls[i])
 			if p.task.Inbox != "" {
-				c.engine.Created(p.task.ID, p.err == nil)
+				c.engine.Created(p.task.ID, stands(p.err))
 			}
 		}
 	}
@@ -176,17 +177,17 @@ func (c *Client) create(ctx context.Context, batch []*creation) {
 		var hs []record.HandOver
 		for i, p := range apart {
 			var made record.Created
-			if made, p.err = c.answer(p.task.ID, calls[i]); p.err == nil && made.Status == record.New && !made.Waits {
+			if made, p.err = c.answer(p.task.ID, calls[i]); stands(p.err) && made.Status == record.New && !made.Waits {
 				hs = append(hs, handOver(p.task, made.Number))
 			}
 		}
 		c.enqueue(ctx, hs)
 	}
 	for _, p := range batch {
-		if p.err != nil {
-			c.refused.Add(1)
-		} else {
+		if stands(p.err) {
 			c.created.Add(1)
+		} else {
+			c.refused.Add(1)
 		}
 	}
 }
@@ -237,7 +238,10 @@ func (c *Client) answer(id string, call *conn.Call) (record.Created, error) {
 	if err != nil {
 		return made, unanswered(id, err)
 	}
-	return made, conflict(id, made.Status)
+	if err := conflict(id, made.Status); err != nil {
+		return made, err
+	}
+	return made, notDurable(id, call.Short)
 }
 
 // conflict is the error of a creation whose ID was known.

@@ -18,7 +18,7 @@ import (
 //
 // With Delay or At no member starts earlier; Deadline and MaxRunning hold for the group. The other options are defaults of all calls.
 //
-// Every error but ErrIndeterminate means: nothing was stored.
+// Every error but ErrIndeterminate and ErrNotDurable (the handle is returned, the group exists) means: nothing was stored.
 func Gather[R any, M Member[R]](ctx context.Context, c *Client, members []M, opts ...GatherOption) (*Group[R], error) {
 	g, err := newGathering(c, opts)
 	if err != nil {
@@ -27,10 +27,7 @@ func Gather[R any, M Member[R]](ctx context.Context, c *Client, members []M, opt
 	if len(members) > names.MaxMembers {
 		return nil, g.refuse(between("members", len(members), 0, names.MaxMembers))
 	}
-	if err := g.gather(ctx, len(members), partsOf(members)); err != nil {
-		return nil, err
-	}
-	return GroupByID[R](g.c, g.id), nil
+	return groupOf[R](g, g.gather(ctx, len(members), partsOf(members)))
 }
 
 // partsOf returns what takes the type off a member. Calls stay where they are.
@@ -95,10 +92,15 @@ type part struct {
 }
 
 func gathered[R any](ctx context.Context, g *gathering, parts iter.Seq2[part, error]) (*Group[R], error) {
-	if err := g.stream(ctx, parts); err != nil {
+	return groupOf[R](g, g.stream(ctx, parts))
+}
+
+// groupOf returns the handle of what was gathered, if err leaves it standing.
+func groupOf[R any](g *gathering, err error) (*Group[R], error) {
+	if !stands(err) {
 		return nil, err
 	}
-	return GroupByID[R](g.c, g.id), nil
+	return GroupByID[R](g.c, g.id), err
 }
 
 // partOf takes the type off a member. Nil members and handles that were refused when they were made are refused here.

@@ -170,7 +170,7 @@ func (g *gathering) run(ctx context.Context, stage func() error) (err error) {
 	}
 	committed = true
 	g.c.gathered.Add(1)
-	return nil
+	return notDurable(g.id, done.Short)
 }
 
 // failed is the error of a gather that has not come to its commit: whatever Redis did not answer, there is no group.

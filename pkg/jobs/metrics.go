@@ -103,6 +103,7 @@ var metrics = []metric{
 		return counted(v.Dropped)
 	}},
 	{"gatherq_untold_total", "Ends and returns that this worker could not tell Redis, for good.", MetricCounter, "", single(func(v *measured) uint64 { return v.Untold })},
+	{"gatherq_not_durable_total", "Outcomes that fell short of the client's Durability, and were told all the same.", MetricCounter, "", single(func(v *measured) uint64 { return v.conn.Short })},
 	{"gatherq_repairs_total", "What this worker has repaired silently, by kind.", MetricCounter, "kind", func(v *measured) []Sample { return counted(v.repairs) }},
 	{"gatherq_notices_lost_total", "Ends and requests to end that no notice told in time, by kind.", MetricCounter, "kind", func(v *measured) []Sample {
 		return counted(map[string]uint64{"cancel": v.Unheard, "end": v.inbox.Lost})

@@ -1,0 +1,138 @@
+package integration
+
+import (
+	"encoding/json"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatherq/gatherq/integration/redistest"
+	"github.com/gatherq/gatherq/pkg/await"
+	"github.com/gatherq/gatherq/pkg/jobs"
+)
+
+// mirrored starts a Redis with a replica that has caught up.
+func mirrored(t *testing.T) (master, replica *redistest.Server) {
+	t.Helper()
+	master = redistest.Local(t, "--repl-diskless-sync-delay", "0")
+	rdb := master.Client(t)
+	host, port, err := net.SplitHostPort(rdb.Options().Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replica = redistest.Local(t, "--replicaof", host+" "+port)
+	eventually(t, "the replica has caught up", func() bool {
+		return strings.Contains(rdb.Info(t.Context(), "replication").Val(), "state=online")
+	})
+	return master, replica
+}
+
+// While the replica has what is written, nothing is to be seen of Replicas(1); while it has not, creations say so and stand, and ends
+// are told and counted.
+func TestDecision17_CreationsAndEndsWaitForReplicas(t *testing.T) {
+	t.Parallel()
+	s, replica := mirrored(t)
+	durable := []string{"--durability", "replicas=1", "--durable-within", "200ms"}
+	patient := []string{"--durability", "replicas=1", "--durable-within", "1m"}
+	w := worker(t, s, append(durable, "--allow-sim")...)
+	if got := produce(t, s, 0, append(patient, "create", "echo", `1`, "--await")...); got != "1" {
+		t.Errorf("%s", got)
+	}
+	if got := produceFrom(t, s, 0, "1\n2\n", append(patient, "gather", "echo", "-", "--await")...); got != "1\n2" {
+		t.Errorf("%s", got)
+	}
+	short := w.metric(t, "gatherq_not_durable_total")
+
+	replica.Pause(t)
+	p := start(t, s, "producer", "", append(durable, "create", "--id", "short", "echo", `2`)...)
+	if code := p.wait(t, patience); code != 5 || !strings.Contains(p.stderr.String(), "not_durable") ||
+		!strings.Contains(p.stderr.String(), "0 replicas of 1 within 200ms") || !strings.Contains(p.stderr.String(), "producer await short") {
+		t.Errorf("exit %d: %s", code, p.stderr.String())
+	}
+	p = start(t, s, "producer", "1\n2\n", append(durable, "gather", "--id", "shorts", "echo", "-")...)
+	if code := p.wait(t, patience); code != 5 || !strings.Contains(p.stderr.String(), "not_durable") {
+		t.Errorf("exit %d: %s", code, p.stderr.String())
+	}
+	// They stand, run and end, and the outcomes are told.
+	if got := produce(t, s, 0, "await", "short", "shorts"); got != "2\n1\n2" {
+		t.Errorf("%s", got)
+	}
+	eventually(t, "the outcomes are counted as short of it", func() bool { return w.metric(t, "gatherq_not_durable_total") >= short+3 })
+
+	c := client(t, s, jobs.ClientConfig{Durability: jobs.Replicas(1), DurableWithin: 100 * time.Millisecond})
+	echo := jobs.Define[int, int]("echo")
+	task, err := jobs.CreateTask(t.Context(), c, echo.Call(3))
+	if e, ok := err.(*jobs.Error); !ok || e.Kind != jobs.ErrNotDurable || task == nil || e.ID != task.ID() {
+		t.Fatalf("%v, %v", task, err)
+	}
+	if v, err := await.Result(t.Context(), task); v != 3 || err != nil {
+		t.Error(v, err)
+	}
+	// One that is there already has been written by another connection: that it is found says nothing about the replica.
+	if again, err := jobs.CreateTask(t.Context(), c, jobs.Define[json.RawMessage, json.RawMessage]("echo").Call(json.RawMessage(`2`), jobs.ID("short"))); again == nil || !isKind(err, jobs.ErrNotDurable) {
+		t.Errorf("found: %v, %v", again, err)
+	}
+	tasks, err := jobs.CreateTasks(t.Context(), c, echo.Calls(1, 2))
+	if !isKind(err, jobs.ErrNotDurable) || tasks[0] == nil || tasks[1] == nil {
+		t.Errorf("%v, %v", tasks, err)
+	}
+	group, err := jobs.Gather(t.Context(), c, echo.Calls(1, 2))
+	if group == nil || !isKind(err, jobs.ErrNotDurable) {
+		t.Fatalf("%v, %v", group, err)
+	}
+	if vs, err := await.All(t.Context(), group); len(vs) != 2 || err != nil {
+		t.Error(vs, err)
+	}
+	if st := c.Stats(); st.Created != 4 || st.Gathered != 1 || st.Refused != 0 {
+		t.Errorf("%+v", st)
+	}
+	replica.Resume(t)
+	if got := produce(t, s, 0, append(patient, "create", "echo", `4`, "--await")...); got != "4" {
+		t.Errorf("%s", got)
+	}
+	healthy(t, s)
+}
+
+// Where fsync cannot be confirmed, both programs say so before anything is stored.
+func TestDecision17_FsyncIsRefusedWhereItCannotBeConfirmed(t *testing.T) {
+	t.Parallel()
+	old, current := redistest.Container(t, "redis:7.0"), redistest.Container(t, "redis:8.0")
+	refused := func(s *redistest.Server, why string, args ...string) {
+		t.Helper()
+		for _, p := range []*program{start(t, s, "producer", "", append(args, "create", "echo", `1`)...), start(t, s, "worker", "", append(args, "--admin", "off")...)} {
+			if code := p.wait(t, patience); code != 2 || !strings.Contains(p.stderr.String(), why) {
+				t.Errorf("%s on %s: exit %d, %s", p.name, s.Name, code, p.stderr.String())
+			}
+		}
+		if n := s.Client(t).DBSize(t.Context()).Val(); n != 0 {
+			t.Errorf("%d keys were written on %s", n, s.Name)
+		}
+	}
+	fsync := []string{"--durability", "fsync", "--durable-within", "1m"}
+	refused(current, "appendonly no", fsync...)
+	for _, s := range []*redistest.Server{old, current} {
+		if err := s.Client(t).ConfigSet(t.Context(), "appendonly", "yes").Err(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the file is there", func() bool {
+			info := s.Client(t).Info(t.Context(), "persistence").Val()
+			return strings.Contains(info, "aof_enabled:1") && strings.Contains(info, "aof_rewrite_in_progress:0")
+		})
+	}
+	refused(old, "has no WAITAOF", fsync...)
+	always := append(fsync, "--append-fsync-always")
+	refused(old, "appendfsync everysec", always...)
+	if err := old.Client(t).ConfigSet(t.Context(), "appendfsync", "always").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for s, args := range map[*redistest.Server][]string{old: always, current: fsync} {
+		w := worker(t, s, args...)
+		if got := produce(t, s, 0, append(args, "create", "echo", `1`, "--await")...); got != "1" {
+			t.Errorf("%s", got)
+		}
+		if n := w.metric(t, "gatherq_not_durable_total"); n != 0 {
+			t.Errorf("%s: %v outcomes fell short", s.Name, n)
+		}
+	}
+}
