@@ -2,7 +2,9 @@ package integration
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +65,7 @@ func TestDecision17_CreationsAndEndsWaitForReplicas(t *testing.T) {
 	c := client(t, s, jobs.ClientConfig{Durability: jobs.Replicas(1), DurableWithin: 100 * time.Millisecond})
 	echo := jobs.Define[int, int]("echo")
 	task, err := jobs.CreateTask(t.Context(), c, echo.Call(3))
-	if e, ok := err.(*jobs.Error); !ok || e.Kind != jobs.ErrNotDurable || task == nil || e.ID != task.ID() {
+	if e, ok := errors.AsType[*jobs.Error](err); !ok || e.Kind != jobs.ErrNotDurable || task == nil || e.ID != task.ID() {
 		t.Fatalf("%v, %v", task, err)
 	}
 	if v, err := await.Result(t.Context(), task); v != 3 || err != nil {
@@ -121,7 +123,7 @@ func TestDecision17_FsyncIsRefusedWhereItCannotBeConfirmed(t *testing.T) {
 		})
 	}
 	refused(old, "has no WAITAOF", fsync...)
-	always := append(fsync, "--append-fsync-always")
+	always := append(slices.Clone(fsync), "--append-fsync-always")
 	refused(old, "appendfsync everysec", always...)
 	if err := old.Client(t).ConfigSet(t.Context(), "appendfsync", "always").Err(); err != nil {
 		t.Fatal(err)

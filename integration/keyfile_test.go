@@ -79,7 +79,7 @@ func writeKeys(t *testing.T, rdb *redis.Client, path string) {
 			line("PEXPIRE", key, strconv.FormatInt(ttl.Milliseconds(), 10))
 		}
 	}
-	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil { //nolint:gosec // it is for everybody
+	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -142,7 +142,7 @@ func loadKeys(t *testing.T, rdb *redis.Client, path string) {
 // fileLines returns the lines of a file.
 func fileLines(t *testing.T, path string) (lines []string) {
 	t.Helper()
-	f, err := os.Open(path) //nolint:gosec // a file of the tests
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -164,8 +164,8 @@ func (w *formatsWriter) writeEnded() {
 		}
 	}()
 	told := w.task(succeeded("1").as("t-told"), steps(`{"sleep_ms":1000},{"return":1}`))
-	go await.Outcome(w.Context(), told) //nolint:errcheck // who is told
-	go await.All(w.Context(), plain)    //nolint:errcheck // of its outcome
+	go await.Outcome(w.Context(), told)
+	go await.All(w.Context(), plain)
 	w.gather(groupOf("g-failed", "failed", succeeded("0"), failed("failed", "error")),
 		calls(steps(`{"return":0}`), steps(`{"raise":"it broke","retry":false}`)))
 	w.gather(groupOf("g-links", "succeeded", succeeded("1"), succeeded(`[0,1,`+text+`]`), succeeded("7")),
@@ -215,7 +215,7 @@ func (w *formatsWriter) writeOpen() *program {
 		_, err := jobs.Cancel(w.Context(), ref, "no longer needed")
 		w.ok(err)
 	}
-	go await.Outcome(w.Context(), half.Member(2)) //nolint:errcheck // who waits for a single member
+	go await.Outcome(w.Context(), half.Member(2))
 	retry := succeeded("2").as("t-retrying").open()
 	retry.Attempt = 2
 	again := w.task(retry, steps(`{"fail_until_attempt":2},{"return":"$attempt"}`), jobs.Retries(1), jobs.Backoff(time.Minute, time.Minute))
@@ -266,7 +266,7 @@ func TestWriteFormats(t *testing.T) {
 		}
 	}
 	dir := filepath.Join(formatsDir, formatsNow())
-	w.ok(os.MkdirAll(dir, 0o755)) //nolint:gosec // it is for everybody
+	w.ok(os.MkdirAll(dir, 0o755))
 	writeKeys(t, w.rdb, filepath.Join(dir, "keys.redis"))
 	var expect, notices bytes.Buffer
 	for _, e := range w.list {
@@ -281,6 +281,6 @@ func TestWriteFormats(t *testing.T) {
 		fmt.Fprintln(&notices, quoted(w.notices[kind]))
 	}
 	for name, content := range map[string][]byte{"expect.jsonl": expect.Bytes(), "notices.redis": notices.Bytes()} {
-		w.ok(os.WriteFile(filepath.Join(dir, name), content, 0o644)) //nolint:gosec // they are for everybody
+		w.ok(os.WriteFile(filepath.Join(dir, name), content, 0o644))
 	}
 }

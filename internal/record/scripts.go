@@ -27,7 +27,9 @@ func itemScript(name string, args int, parts ...string) *conn.Script {
 	return conn.NewItemScript(name, args, source(name, parts...)...)
 }
 
-func source(name string, parts ...string) []string { return append(fragments(parts...), Fragment(name)) }
+func source(name string, parts ...string) []string {
+	return append(fragments(parts...), Fragment(name))
+}
 
 func fragments(parts ...string) []string {
 	src := []string{Fragment("base"), Fragment("watchers"), Fragment("members"), Fragment("task")}
