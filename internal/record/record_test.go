@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -300,7 +301,15 @@ func TestDecision02_RecordIsTheModel(t *testing.T) {
 
 func TestScriptsHaveHeaders(t *testing.T) {
 	for _, sc := range append(record.Scripts(), group.Scripts()...) {
-		if !strings.Contains(sc.Src, "\n-- KEYS ") || !strings.Contains(sc.Src, "\n-- ARGV ") || !strings.Contains(sc.Src, "\n-- ANSWER ") {
+		file := "lua/" + sc.Name + ".lua"
+		if name, ok := strings.CutPrefix(sc.Name, "group."); ok {
+			file = "../group/lua/" + name + ".lua"
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Error(err)
+		}
+		if src := string(text); !strings.Contains(src, "\n-- KEYS ") || !strings.Contains(src, "\n-- ARGV ") || !strings.Contains(src, "\n-- ANSWER ") {
 			t.Errorf("%s: its header must name KEYS, ARGV and ANSWER", sc.Name)
 		}
 		if strings.Contains(sc.Src, "cjson") || strings.Contains(sc.Src, "cmsgpack") {
