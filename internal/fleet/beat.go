@@ -68,6 +68,7 @@ type BeatConfig struct {
 type Reading struct {
 	Sent, Answered time.Time // on the local clock
 	Now            time.Time // by Redis' clock
+	Master         string    // which of Redis' masters said so, "" where that is not known; another one after a failover and most restarts
 	Anew           bool      // what was read before does not count any more
 	Late           []Late
 }
@@ -236,7 +237,7 @@ func (r *Reading) read(answer any, queues []string) (e Errands, dead bool, mark 
 	if e, err = readErrands(a.List(), r.Now, queues); err != nil {
 		return e, false, 0, err
 	}
-	dead, mark = a.Int() == 1, a.Int()
+	dead, mark, r.Master = a.Int() == 1, a.Int(), a.Str()
 	for a.More() {
 		l := a.List()
 		r.Late = append(r.Late, Late{ID: l.Str(), Beat: l.Int(), At: l.Time()})

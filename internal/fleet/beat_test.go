@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatherq/gatherq/integration/redistest"
 	"github.com/gatherq/gatherq/internal/carrier"
 	"github.com/gatherq/gatherq/internal/conn"
 	"github.com/gatherq/gatherq/internal/embedded"
@@ -345,5 +346,28 @@ func TestDecision20_ARestoredRedisIsLookedThroughBeforeRepairs(t *testing.T) {
 	beat(2)
 	if len(readings) != 7 || !readings[5].Anew || readings[6].Anew || b.Rewinds() != 1 {
 		t.Errorf("%d readings, the last %+v; %d rewinds", len(readings), readings[5:], b.Rewinds())
+	}
+}
+
+// A beat says which master answers it.
+func TestDecision01_ABeatKnowsItsMaster(t *testing.T) {
+	s := redistest.Local(t, "--enable-debug-command", "yes")
+	rdb := s.Client(t)
+	var readings []Reading
+	b := beatOf(conn.New(rdb, slog.New(slog.DiscardHandler)), keys.New("n", 1), "w", func(cfg *BeatConfig) {
+		cfg.Read = func(r Reading) bool { readings = append(readings, r); return false }
+	})
+	for n := range 4 {
+		if n == 2 { // as after a failover
+			if err := rdb.Do(t.Context(), "debug", "change-repl-id").Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := b.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a, b := readings[1].Master, readings[2].Master; len(a) != 40 || len(b) != 40 || a == b || readings[0].Master != a || readings[3].Master != b {
+		t.Errorf("%+v", readings)
 	}
 }

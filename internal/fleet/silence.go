@@ -5,7 +5,8 @@ import "time"
 // How a survivor tells death from a stall. All of it is measured on its own clock, over its own reads.
 const (
 	// readsApart is the longest way between two reads; more is a gap: Redis was away, or this process had no turn. After a gap
-	// every count starts anew, so that what silences everybody is nobody's death.
+	// every count starts anew, so that what silences everybody is nobody's death. Another master is a gap as well, however short: others
+	// may find it later than this survivor.
 	readsApart = 1500 * time.Millisecond
 
 	// deadAfter is the silence of a worker that has beaten since the last gap and that nobody listens for: its connections are
@@ -50,7 +51,7 @@ type silence struct {
 
 // read takes in what a beat's answer says, and returns who may be dead by it.
 func (j *judge) read(r Reading) (out []quiet) {
-	if r.Anew || j.last.Answered.IsZero() || max(r.Answered.Sub(j.last.Answered), r.Now.Sub(j.last.Now)) > readsApart || jumped(j.last, r) {
+	if r.Anew || j.last.Answered.IsZero() || r.Master != j.last.Master || max(r.Answered.Sub(j.last.Answered), r.Now.Sub(j.last.Now)) > readsApart || jumped(j.last, r) {
 		j.began, j.silent = r, nil
 	}
 	j.last = r

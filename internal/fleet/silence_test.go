@@ -184,3 +184,27 @@ func TestDecision01_WhoBeatsIsNeverNamed(t *testing.T) {
 		}
 	})
 }
+
+// A worker that beats a master which is none any more is not dead by the silence that the next master has of it: it is given the time that
+// finding the next one takes.
+func TestDecision01_AnotherMasterIsAGap(t *testing.T) {
+	for _, failover := range []bool{false, true} {
+		j, s := &judge{}, newSky()
+		named := time.Duration(0)
+		for at := time.Duration(0); named == 0; at += time.Second {
+			if at <= 3*time.Second {
+				s.beats(at)
+			}
+			r := s.prompt(at)
+			if r.Master = "one"; failover && at > 3*time.Second {
+				r.Master = "two"
+			}
+			if q := j.read(r); len(q) > 0 {
+				named = at - 3*time.Second
+			}
+		}
+		if (named >= deadUnseen) != failover {
+			t.Errorf("failover %v: named after %v of silence", failover, named)
+		}
+	}
+}

@@ -3,8 +3,8 @@
 --         from 5 on those of errands
 -- ARGV    1 to 8 those of errands  9 id  10 beat  11 beat of a death that is dealt with  12 late after, in ms  13 how long it is known,
 --         in ms; then fields, values
--- ANSWER  {seconds, microseconds, what errands answers, 0|1 it had been declared dead or was forgotten, mark, {id, beat, its time in ms}… who
---         is late}
+-- ANSWER  {seconds, microseconds, what errands answers, 0|1 it had been declared dead or was forgotten, mark, which master this is, {id, beat,
+--         its time in ms}… who is late}
 -- The mark grows with every beat of any worker: one that is smaller than another seen before is of a Redis that has gone back.
 -- Who is late by Redis' clock is only looked at: a survivor judges by its own (silence.go). A time in the future is late, too.
 local key, list, worker, beat = KEYS[1], KEYS[2], ARGV[9], tonumber(ARGV[10])
@@ -23,7 +23,9 @@ if not f[1] or tonumber(f[1]) <= beat then -- else a later one overtook it
   redis.call('PEXPIRE', key, ARGV[13])
   redis.call('ZADD', list, S(now), worker)
 end
-local answer = {t[1], t[2], errands(worker, KEYS[3], 5, ARGV), dead, redis.call('HINCRBY', KEYS[4], 'mark', 1)}
+local about = redis.pcall('INFO', 'replication') -- the embedded Redis does not know it
+local master = type(about) == 'string' and string.match(about, 'master_replid:(%x+)') or ''
+local answer = {t[1], t[2], errands(worker, KEYS[3], 5, ARGV), dead, redis.call('HINCRBY', KEYS[4], 'mark', 1), master}
 local others = string.sub(key, 1, -#worker - 1)
 local function late(from, to)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', list, from, to, 'LIMIT', 0, 100)) do
