@@ -148,7 +148,7 @@ func (r *rest) regular(worker string, l line) bool {
 		return true
 	case l.is("ping", ""), l.is("hello", ""), l.is("client", ""):
 		return true
-	case l.is("zadd", "asynq:"), l.is("evalsha", "asynq:servers"), l.is("evalsha", "asynq:workers"):
+	case l.is("zadd", "asynq:"), l.is("zrangebyscore", "}:lease"), l.is("evalsha", "asynq:servers"), l.is("evalsha", "asynq:workers"):
 		return true
 	case len(l.keys()) < 4 && (l.is("evalsha", "}:scheduled") || l.is("evalsha", "}:retry") || l.is("evalsha", "}:lease") ||
 		l.is("evalsha", "}:completed") || l.is("evalsha", "}:aggregation_sets")):

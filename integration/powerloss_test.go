@@ -159,7 +159,7 @@ func TestDecision17_PowerLossWithFsyncEverySecondLosesTheLastSecond(t *testing.T
 	p := newPowerLoss(t, "everysec", jobs.ClientConfig{})
 	lost, loops := 0, times(1, 20)
 	for loop := range loops {
-		l := p.cut(t, loop, 300, nil)
+		l := p.cut(t, loop, 300, func() { eventually(t, "a first fsync", func() bool { return p.redis.Synced(t) }) })
 		lost += l.Lost
 		figure(t, "f11", map[string]any{"seen": l})
 	}

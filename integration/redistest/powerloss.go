@@ -2,7 +2,9 @@ package redistest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,11 +110,31 @@ func (p *Perishable) Start(t testing.TB) {
 func (p *Perishable) syncs() string { return filepath.Join(p.dir, "syncs") }
 
 // CutPower kills the server and takes from its file what no fsync has written. It returns when the last one began, and how many bytes
-// came later.
+// came later. There must have been one, see Synced.
 func (p *Perishable) CutPower(t testing.TB) (synced time.Time, lost int64) {
 	t.Helper()
 	p.Kill(t)
 	<-p.exited
+	file, size, whole, synced := p.lastSync(t)
+	if synced.IsZero() {
+		t.Fatal("nothing was ever synced")
+	}
+	if err := os.Truncate(file, size); err != nil {
+		t.Fatal(err)
+	}
+	return synced, whole - size
+}
+
+// Synced reports whether any fsync of the file that is written now has begun.
+func (p *Perishable) Synced(t testing.TB) bool {
+	t.Helper()
+	_, _, _, synced := p.lastSync(t)
+	return !synced.IsZero()
+}
+
+// lastSync returns the file that is written, its size at the last fsync and now, and when that fsync began; the zero time for never.
+func (p *Perishable) lastSync(t testing.TB) (path string, size, whole int64, at time.Time) {
+	t.Helper()
 	files, err := filepath.Glob(filepath.Join(p.dir, "appendonlydir", "*.incr.aof"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("append-only files: %v, %v", files, err)
@@ -122,24 +144,18 @@ func (p *Perishable) CutPower(t testing.TB) (synced time.Time, lost int64) {
 		t.Fatal(err)
 	}
 	log, err := os.ReadFile(p.syncs())
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
-	size, prefix := int64(-1), strconv.FormatUint(file.Sys().(*syscall.Stat_t).Ino, 10)+" "
+	prefix := strconv.FormatUint(file.Sys().(*syscall.Stat_t).Ino, 10) + " "
 	for line := range bytes.Lines(log) {
-		if rest, ok := strings.CutPrefix(string(line), prefix); ok {
-			var at int64
-			if _, err := fmt.Sscan(rest, &size, &at); err != nil {
+		if rest, ok := strings.CutPrefix(string(line), prefix); ok && bytes.HasSuffix(line, []byte("\n")) {
+			var ns int64
+			if _, err := fmt.Sscan(rest, &size, &ns); err != nil {
 				t.Fatalf("%q: %v", line, err)
 			}
-			synced = time.Unix(0, at)
+			at = time.Unix(0, ns)
 		}
 	}
-	if size < 0 {
-		t.Fatal("nothing was ever synced")
-	}
-	if err := os.Truncate(files[0], size); err != nil {
-		t.Fatal(err)
-	}
-	return synced, file.Size() - size
+	return files[0], size, file.Size(), at
 }
