@@ -14,24 +14,30 @@ import (
 	"github.com/gatherq/gatherq/pkg/jobs"
 )
 
+// asleep starts three workers, and 30 tasks of 20 s in them that have counted their run in n.
+func asleep(t *testing.T, s *redistest.Server, c *jobs.Client) (workers []*program, list []*jobs.Task[json.RawMessage]) {
+	t.Helper()
+	for range 3 {
+		workers = append(workers, worker(t, s, "--concurrency", "15"))
+	}
+	for i := range 30 {
+		task, err := jobs.CreateTask(t.Context(), c, sim.Call(steps(`{"incr":"n"},{"sleep_ms":20000},{"return":%d}`, i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, task)
+	}
+	rdb := s.Client(t)
+	eventually(t, "all started", func() bool { return simKey(t, rdb, "n") == len(list) })
+	return workers, list
+}
+
 // Nothing that silences everybody is anybody's death: an outage of Redis, a stop that is short, a machine without a free core.
 func TestDecision01_AnOutageIsNobodysDeath(t *testing.T) {
 	t.Parallel()
 	s := redistest.Local(t)
 	rdb, c := s.Client(t), client(t, s, jobs.ClientConfig{})
-	const tasks = 30
-	var workers []*program
-	for range 3 {
-		workers = append(workers, worker(t, s, "--concurrency", "15"))
-	}
-	list := make([]*jobs.Task[json.RawMessage], tasks)
-	for i := range list {
-		var err error
-		if list[i], err = jobs.CreateTask(t.Context(), c, sim.Call(steps(`{"incr":"n"},{"sleep_ms":20000},{"return":%d}`, i))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	eventually(t, "all started", func() bool { return simKey(t, rdb, "n") == tasks })
+	workers, list := asleep(t, s, c)
 	if err := rdb.Do(t.Context(), "client", "pause", 8000, "all").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -44,10 +50,10 @@ func TestDecision01_AnOutageIsNobodysDeath(t *testing.T) {
 	pause(t, 2*time.Second)
 	workers[0].signal(t, syscall.SIGCONT)
 	once(t, c, list)
-	if n := simKey(t, rdb, "n"); n != tasks {
-		t.Errorf("%d tasks ran %d times", tasks, n)
+	if n := simKey(t, rdb, "n"); n != len(list) {
+		t.Errorf("%d tasks ran %d times", len(list), n)
 	}
-	nobodyDied(t, "outage", workers, map[string]any{"tasks": tasks, "executions": simKey(t, rdb, "n"), "client_pause_ms": 8000, "redis_stopped_ms": 5000, "worker_stopped_ms": 2000})
+	nobodyDied(t, "outage", workers, map[string]any{"tasks": len(list), "executions": simKey(t, rdb, "n"), "client_pause_ms": 8000, "redis_stopped_ms": 5000, "worker_stopped_ms": 2000})
 	healthy(t, s)
 }
 
@@ -73,19 +79,7 @@ func TestDecision01_AStoppedRedisIsNobodysDeath(t *testing.T) {
 		t.Run(stop.String(), func(t *testing.T) {
 			s := redistest.Local(t)
 			rdb, c := s.Client(t), client(t, s, jobs.ClientConfig{})
-			const tasks = 30
-			var workers []*program
-			for range 3 {
-				workers = append(workers, worker(t, s, "--concurrency", "15"))
-			}
-			list := make([]*jobs.Task[json.RawMessage], tasks)
-			for i := range list {
-				var err error
-				if list[i], err = jobs.CreateTask(t.Context(), c, sim.Call(steps(`{"incr":"n"},{"sleep_ms":20000},{"return":%d}`, i))); err != nil {
-					t.Fatal(err)
-				}
-			}
-			eventually(t, "all started", func() bool { return simKey(t, rdb, "n") == tasks })
+			workers, list := asleep(t, s, c)
 			s.Pause(t)
 			pause(t, stop)
 			s.Resume(t)
@@ -95,10 +89,10 @@ func TestDecision01_AStoppedRedisIsNobodysDeath(t *testing.T) {
 				crashes += inspect(t, task).Crashes
 			}
 			n := simKey(t, rdb, "n")
-			if n != tasks || crashes != 0 {
-				t.Errorf("%d tasks ran %d times, with %d crashes charged", tasks, n, crashes)
+			if n != len(list) || crashes != 0 {
+				t.Errorf("%d tasks ran %d times, with %d crashes charged", len(list), n, crashes)
 			}
-			nobodyDied(t, "redis-stopped", workers, map[string]any{"tasks": tasks, "executions": n, "crashes": crashes, "stopped_ms": millis(stop)})
+			nobodyDied(t, "redis-stopped", workers, map[string]any{"tasks": len(list), "executions": n, "crashes": crashes, "stopped_ms": millis(stop)})
 			healthy(t, s)
 		})
 	}
