@@ -69,6 +69,7 @@ type counter struct {
 	tokens  chan struct{}
 	mu      sync.Mutex
 	waiting int
+	onLoan  func(bool)
 }
 
 func slotsOf(n int) *counter { return &counter{tokens: make(chan struct{}, n)} }
@@ -111,6 +112,8 @@ func (c *counter) Release() {
 		panic("a slot too many released")
 	}
 }
+
+func (c *counter) OnLoan(tell func(bool)) { c.onLoan = tell }
 
 func (c *counter) taken() int { return len(c.tokens) }
 

@@ -25,6 +25,12 @@ var parkSrc string
 //go:embed lua/wake.lua
 var wakeSrc string
 
+//go:embed lua/free.lua
+var freeSrc string
+
+//go:embed lua/rename.lua
+var renameSrc string
+
 //go:embed lua/head.lua
 var headSrc string
 
@@ -32,9 +38,11 @@ var headSrc string
 var zaddSrc string
 
 var (
-	ringScript = conn.NewForeignScript("carrier.ring", ringSrc)
-	headScript = conn.NewForeignScript("carrier.head", headSrc)
-	wakeScript = conn.NewForeignScript("carrier.wake", wakeSrc)
-	zaddScript = conn.NewForeignScript("carrier.zadd", zaddSrc)
-	parkScript = conn.NewForeignScript("carrier.park", LookLua+parkSrc) // sent by the gate itself, in one pipeline with what blocks
+	ringScript   = conn.NewForeignScript("carrier.ring", ringSrc)
+	freeScript   = conn.NewForeignScript("carrier.free", freeSrc)
+	renameScript = conn.NewForeignScript("carrier.rename", renameSrc)
+	headScript   = conn.NewForeignScript("carrier.head", headSrc)
+	wakeScript   = conn.NewForeignScript("carrier.wake", wakeSrc)
+	zaddScript   = conn.NewForeignScript("carrier.zadd", zaddSrc)
+	parkScript   = conn.NewForeignScript("carrier.park", LookLua+parkSrc) // sent by the gate itself, in one pipeline with what blocks
 )

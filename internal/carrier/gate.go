@@ -61,6 +61,9 @@ type gate struct {
 
 	parked     atomic.Bool   // perhaps blocked on the bells
 	waitings   atomic.Int64  // names of its waitings used up, see heard
+	lent       atomic.Bool   // others use the slot that waits
+	full       atomic.Bool   // its name says so
+	retelling  sync.Mutex    // held by who changes that
 	recognised atomic.Bool   // a dequeue, ever
 	failures   atomic.Int64  // dequeues in a row that failed
 	failed     atomic.Uint64 // all of them
@@ -108,6 +111,7 @@ func newGate(c *conn.Conn, k keys.Space, slots Slots, queues map[string]int, ten
 	})
 	g.recognise = g.dequeueOf
 	g.ctx, g.stop = context.WithCancel(context.Background())
+	slots.OnLoan(g.loan)
 	return g
 }
 

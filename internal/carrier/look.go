@@ -55,5 +55,14 @@ func (c *Carrier) NoLook() Look {
 
 func asynqPrefix(name string) string { return "asynq:{" + name + "}:" }
 
+// onLoan ends the name of a waiting whose slot somebody else uses: a ring wakes it, but it has no room for the work of others.
+const onLoan = ":full"
+
 // waiting is the name of the gate's present waiting among the parked.
-func (g *gate) waiting() string { return g.own + ":" + strconv.FormatInt(g.waitings.Load(), 10) }
+func (g *gate) waiting() string {
+	name := g.own + ":" + strconv.FormatInt(g.waitings.Load(), 10)
+	if g.full.Load() {
+		name += onLoan
+	}
+	return name
+}

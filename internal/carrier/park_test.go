@@ -183,11 +183,14 @@ func TestWaiting(t *testing.T) {
 		c := carrierOf(rdb)
 		waiting := func(s *Server) bool {
 			t.Helper()
-			yes, err := s.Waiting(t.Context(), "q")
+			deliveries, workers, err := s.Waiting(t.Context(), "q")
 			if err != nil {
 				t.Fatal(err)
 			}
-			return yes
+			if deliveries > 0 && workers > 0 || workers > 1 {
+				t.Errorf("both wait: %d deliveries, %d workers", deliveries, workers)
+			}
+			return deliveries+workers > 0
 		}
 		if err := c.Enqueue(t.Context(), tasks("q", 1)); err != nil {
 			t.Fatal(err)
@@ -201,14 +204,23 @@ func TestWaiting(t *testing.T) {
 		box := inboxOf(idle)
 		b := serve(t, carrierOf(dial()), ServeConfig{Queues: map[string]int{"q": 1}, Slots: idle, Handle: box.handle})
 		eventually(t, "the other worker is idle", func() bool { return box.len() == 1 && isParked(t, rdb, c.keys, "q")() })
-		if !waiting(a) {
-			t.Error("the other worker waits")
-		}
+		eventually(t, "the other worker waits", func() bool { return waiting(a) })
 		if waiting(b) {
 			t.Error("nobody but this worker waits")
 		}
+		idle.onLoan(true)
+		eventually(t, "the other worker has no slot free", func() bool { return !waiting(a) })
+		if err := c.Enqueue(t.Context(), tasks("q", 2)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a ring wakes it all the same, and it waits again", func() bool { return box.len() == 2 && isParked(t, rdb, c.keys, "q")() })
+		if waiting(a) {
+			t.Error("the other worker has no slot free, after a ring neither")
+		}
+		idle.onLoan(false)
+		eventually(t, "the other worker has its slot back", func() bool { return waiting(a) })
 		rdb.Set(t.Context(), "asynq:{n:q}:pending", "no list", 0)
-		if _, err := a.Waiting(t.Context(), "q"); err == nil {
+		if _, _, err := a.Waiting(t.Context(), "q"); err == nil {
 			t.Error("no error")
 		}
 	})

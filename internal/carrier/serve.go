@@ -21,6 +21,9 @@ type Slots interface {
 	TryAcquire() bool
 	// Release gives one back.
 	Release()
+	// OnLoan makes tell hear whenever others begin to use the slots that wait for a delivery, and whenever nobody does any more:
+	// in order, and before the call that causes it returns: tell neither blocks nor calls back. It is called once, before all else.
+	OnLoan(tell func(lent bool))
 }
 
 // ServeConfig configures Serve.

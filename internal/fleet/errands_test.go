@@ -179,6 +179,7 @@ type free struct{}
 func (free) Acquire(context.Context) error { return nil }
 func (free) TryAcquire() bool              { return true }
 func (free) Release()                      {}
+func (free) OnLoan(func(bool))             {}
 
 func TestStraysAreLookedForWhereTheBeatSeesThem(t *testing.T) {
 	for _, tt := range []struct {

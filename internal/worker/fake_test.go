@@ -18,7 +18,7 @@ import (
 
 // told is one thing that the fleet was told about a task.
 type told struct {
-	what    string // settle, retry, giveback, leave, return, pass, hand over, hand back
+	what    string // settle, retry, giveback, leave, return, pass, yield, spare, hand over, hand back
 	id      string
 	out     record.Outcome
 	failure *record.Failure
@@ -26,6 +26,7 @@ type told struct {
 	unknown bool
 	indexes []int
 	refs    []record.Ref
+	n       int // deliveries handed over
 	at      time.Time
 }
 
@@ -40,7 +41,8 @@ type fakeFleet struct {
 	fenced  bool      // nothing is applied
 	flags   []record.Flag
 	known   bool
-	waiting bool
+	waiting int // deliveries for a worker
+	idle    int // workers for a delivery, until they were given one
 
 	members []group.RangeMember // of the one group; those before cursor are taken
 	cursor  int
@@ -210,6 +212,23 @@ func (g fakeGroups) PassTicket(_ context.Context, _ string, t record.Ticket) (re
 	return g.settled(told{what: "pass", id: t.Group})
 }
 
+func (g fakeGroups) YieldTicket(ctx context.Context, worker string, t record.Ticket, deliveries, workers int) (kept bool, s record.Settled, err error) {
+	if deliveries > 0 {
+		s, err = g.PassTicket(ctx, worker, t)
+		return false, s, err
+	}
+	s.Applied = true
+	for k := range workers {
+		s.Others = append(s.Others, record.HandOver{Queue: "q", Delivery: record.Delivery{Ticket: &record.Ticket{Group: t.Group, Place: 10 + k}}})
+	}
+	return true, s, g.note(told{what: "yield", id: t.Group})
+}
+
+func (g fakeGroups) SpareTicket(_ context.Context, _ string, t record.Ticket) (closed bool, err error) {
+	_, err = g.settled(told{what: "spare", id: t.Group})
+	return err == nil, err
+}
+
 func (g fakeGroups) Flags(_ context.Context, _ string, ranges ...*group.Range) ([]group.RangeFlag, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -221,17 +240,19 @@ func (g fakeGroups) Flags(_ context.Context, _ string, ranges ...*group.Range) (
 }
 
 func (f *fakeFleet) HandOver(_ context.Context, hs ...record.HandOver) error {
-	return f.note(told{what: "hand over", id: hs[0].Queue, refs: hs[0].Delivery.Refs})
+	return f.note(told{what: "hand over", id: hs[0].Queue, refs: hs[0].Delivery.Refs, n: len(hs)})
 }
 
 func (f *fakeFleet) HandBack(_ context.Context, h record.HandOver) error {
 	return f.note(told{what: "hand back", id: h.Queue, refs: h.Delivery.Refs})
 }
 
-func (f *fakeFleet) Waiting(context.Context, string) (bool, error) {
+func (f *fakeFleet) Waiting(context.Context, string) (deliveries, workers int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.waiting, nil
+	deliveries, workers = f.waiting, f.idle
+	f.idle = 0
+	return deliveries, workers, nil
 }
 
 var (

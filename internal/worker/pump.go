@@ -32,12 +32,12 @@ type pump struct {
 	claimed chan error // told and nil once the ticket is claimed, or is not ours to claim, or can be neither; holds one
 
 	state ticketState // owned by the goroutine of run, as is what follows
-	held  bool        // the group knows this worker as the ticket's holder
-	typ   string      // met last
 	early int         // times in a row that the group was not committed yet
 
 	mu      sync.Mutex
 	pulls   bool         // the ticket is live: ranges may offer what they end with
+	held    bool         // the group knows this worker as the ticket's holder
+	typ     string       // met last; changed by the goroutine of run alone
 	ended   []*openRange // have offered it
 	waiting []*run       // members of ranges that have not started, in order
 	runners int          // slots that work on waiting
@@ -108,10 +108,9 @@ func (p *pump) run() {
 			}
 		case <-w.pull.Done():
 		case <-look.C:
-			if p.state == ticketLive {
-				p.pass()
+			if pause = min(2*pause, holdLast); p.state == ticketLive && p.yield() {
+				pause = holdFirst
 			}
-			pause = min(2*pause, holdLast)
 			look.Reset(pause)
 		}
 	}
@@ -186,7 +185,10 @@ func (p *pump) pull() {
 	case got.Status == group.NotYet:
 		p.state = ticketNotYet
 	case got.Status == group.GotRange:
-		p.held, p.early = true, 0
+		p.early = 0
+		p.mu.Lock()
+		p.held = true
+		p.mu.Unlock()
 		p.take(p.openRange(got.Range))
 	default: // Empty, Stale, Full
 		if got.Status == group.Stale {
@@ -208,7 +210,7 @@ func (p *pump) pull() {
 // take queues the members of a range; those that need no handler, or have none here, are decided at once.
 func (p *pump) take(o *openRange) {
 	w := p.w
-	ready := make([]*run, 0, len(o.r.Members))
+	ready, typ := make([]*run, 0, len(o.r.Members)), p.typ
 	var profile *group.Profile // of the member before: mostly of all
 	var handler Handler
 	var options record.Options
@@ -229,13 +231,13 @@ func (p *pump) take(o *openRange) {
 			o.decided(1)
 		default:
 			ready = append(ready, o.add(m, keys.Member(o.r.Group, m.Index), handler, options))
-			p.typ = m.Type
+			typ = m.Type
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = append(p.waiting, ready...)
-	p.lastPop = now
+	p.lastPop, p.typ = now, typ
 }
 
 // needsRunner reports whether a further slot should work on the members that wait.
@@ -306,22 +308,48 @@ func (p *pump) pop(fresh bool, now time.Time) *run {
 	return r
 }
 
-// pass lets the ticket go to the tail of its queue if somebody waits there.
-func (p *pump) pass() {
-	if p.w.waiting.ask(p.w, p.queue) {
-		p.give()
+// yield lets others have their share of the queue, if they wait: the ticket goes behind their deliveries, and workers get tickets of their
+// own. It is true where anybody waits. A ticket beside another one of the group that is enough ends here.
+func (p *pump) yield() bool {
+	w := p.w
+	if w.spare(p.ticket) {
+		p.over()
+		return false
 	}
+	deliveries, workers := w.waiting.ask(w, p.queue)
+	if deliveries == 0 && workers == 0 {
+		return false
+	}
+	var kept bool
+	var s record.Settled
+	err := w.tell("yield ticket", p.ticket.Group, func(ctx context.Context) (err error) {
+		kept, s, err = w.cfg.Groups.YieldTicket(ctx, w.cfg.ID, p.ticket, deliveries, workers)
+		return err
+	})
+	if err == nil && kept {
+		w.handOver(s.Others...)
+	} else {
+		p.passed(s, err)
+	}
+	return true
 }
 
 // give puts the ticket to the tail of its queue.
 func (p *pump) give() {
 	w := p.w
-	p.over()
 	var s record.Settled
-	if err := w.tell("pass ticket", p.ticket.Group, func(ctx context.Context) (err error) {
+	err := w.tell("pass ticket", p.ticket.Group, func(ctx context.Context) (err error) {
 		s, err = w.cfg.Groups.PassTicket(ctx, w.cfg.ID, p.ticket)
 		return err
-	}); err != nil {
+	})
+	p.passed(s, err)
+}
+
+// passed notes that the group has the ticket back, or could not be told so.
+func (p *pump) passed(s record.Settled, err error) {
+	w := p.w
+	p.over()
+	if err != nil {
 		w.cfg.Log.Error("a ticket could not be passed on", "group", p.ticket.Group, "err", err)
 		p.acknowledge(err)
 		return

@@ -41,12 +41,7 @@ func (w *Worker) goOn(hs []record.HandOver) {
 			rest = append(rest, h)
 		}
 	}
-	if len(rest) == 0 {
-		return
-	}
-	if err := w.cfg.Carrier.HandOver(w.life, rest...); err != nil {
-		w.cfg.Log.Warn("could not enqueue; the fleet will", "queue", rest[0].Queue, "deliveries", len(rest), "err", err)
-	}
+	w.handOver(rest...)
 }
 
 // begin works on a delivery that has not been through its queue; false if no slot is free, or nothing may begin any more.

@@ -22,6 +22,7 @@ type Slots struct {
 	lent    int       // of these: with others
 	since   time.Time // when the gate took its last
 	lending *time.Timer
+	onLoan  func(lent bool) // hears of each change between none and some
 }
 
 // lendAfter is how long the gate's slot is its own: a dequeue that finds something is answered long before that.
@@ -95,9 +96,18 @@ func (s *Slots) lend() {
 			})
 			return
 		}
-		s.lent++
+		s.lendMore(1)
 		s.give(s.waiting[at].Remove(e).(*Reservation)) //nolint:forcetypeassert // nothing else is in the lists
 		return
+	}
+}
+
+// lendMore counts slots of the gate that are lent, and tells of the first and the last.
+func (s *Slots) lendMore(n int) {
+	was := s.lent > 0
+	s.lent += n
+	if lent := s.lent > 0; lent != was && s.onLoan != nil {
+		s.onLoan(lent)
 	}
 }
 
@@ -164,7 +174,7 @@ func (s *Slots) release() {
 		}
 	}
 	if s.lent > 0 { // the gate has its own back
-		s.lent--
+		s.lendMore(-1)
 		return
 	}
 	s.taken--
@@ -185,6 +195,14 @@ func (s *Slots) Gate() *Gate { return &Gate{s} }
 
 // Gate is Slots for the gate that asks for deliveries.
 type Gate struct{ slots *Slots }
+
+// OnLoan makes tell hear whenever others begin to use slots of the gate, and whenever nobody does any more: in order, and before what
+// causes it returns, so it must neither block nor call back. It is for one gate, once, before all else.
+func (g *Gate) OnLoan(tell func(lent bool)) {
+	g.slots.mu.Lock()
+	defer g.slots.mu.Unlock()
+	g.slots.onLoan = tell
+}
 
 // Acquire waits for a slot until ctx ends; then it returns the cause and holds none.
 func (g *Gate) Acquire(ctx context.Context) error { return g.slots.Acquire(ctx, Asking) }
@@ -219,7 +237,7 @@ func (g *Gate) Claim() bool {
 	s.mustHold()
 	s.gate--
 	if s.lent > s.gate {
-		s.lent--
+		s.lendMore(-1)
 		return false
 	}
 	return true
@@ -229,7 +247,7 @@ func (s *Slots) leaveGate() {
 	s.mustHold()
 	s.gate--
 	if s.lent > s.gate {
-		s.lent--
+		s.lendMore(-1)
 		return
 	}
 	s.release()

@@ -87,6 +87,13 @@ func TestSlotsOnLoan(t *testing.T) {
 		size := rapid.IntRange(1, 3).Draw(t, "size")
 		s := NewSlots(size)
 		gate := s.Gate()
+		lent := false
+		gate.OnLoan(func(on bool) {
+			if on == lent {
+				t.Fatalf("told twice that slots are on loan: %v", on)
+			}
+			lent = on
+		})
 		held, gates := 0, 0
 		var waiting []*Reservation
 		t.Repeat(map[string]func(*rapid.T){
@@ -145,6 +152,9 @@ func TestSlotsOnLoan(t *testing.T) {
 				waiting = still
 				if held > size {
 					t.Fatalf("%d slots run of %d", held, size)
+				}
+				if lent != (held > size-gates) {
+					t.Fatalf("told that slots are on loan: %v, with %d of %d running and %d with the gate", lent, held, size, gates)
 				}
 			},
 		})

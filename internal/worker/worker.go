@@ -40,6 +40,8 @@ type Groups interface {
 	Apart(ctx context.Context, worker string, r *group.Range, index int) (record.Settled, error)
 	ReturnRange(ctx context.Context, worker string, r *group.Range, indexes []int) (record.Settled, error)
 	PassTicket(ctx context.Context, worker string, t record.Ticket) (record.Settled, error)
+	YieldTicket(ctx context.Context, worker string, t record.Ticket, deliveries, workers int) (kept bool, passed record.Settled, err error)
+	SpareTicket(ctx context.Context, worker string, t record.Ticket) (closed bool, err error)
 	// Flags answers one for each range.
 	Flags(ctx context.Context, worker string, ranges ...*group.Range) ([]group.RangeFlag, error)
 }
@@ -50,8 +52,8 @@ type Carrier interface {
 	HandOver(ctx context.Context, h ...record.HandOver) error
 	// HandBack enqueues a delivery that nobody claimed again.
 	HandBack(ctx context.Context, h record.HandOver) error
-	// Waiting reports whether deliveries of a queue wait for a worker, or workers of it for deliveries.
-	Waiting(ctx context.Context, queue string) (bool, error)
+	// Waiting returns how many deliveries of a queue wait for a worker, and how many other workers, with a slot free, for a delivery.
+	Waiting(ctx context.Context, queue string) (deliveries, workers int, err error)
 }
 
 // Config configures a Worker. All fields are needed.
@@ -188,9 +190,12 @@ func (w *Worker) follow(id string, s record.Settled) {
 	w.goOn(s.Others)
 }
 
-func (w *Worker) handOver(h record.HandOver) {
-	if err := w.cfg.Carrier.HandOver(w.life, h); err != nil {
-		w.cfg.Log.Warn("could not enqueue; the fleet will", "queue", h.Queue, "err", err)
+func (w *Worker) handOver(hs ...record.HandOver) {
+	if len(hs) == 0 {
+		return
+	}
+	if err := w.cfg.Carrier.HandOver(w.life, hs...); err != nil {
+		w.cfg.Log.Warn("could not enqueue; the fleet will", "queue", hs[0].Queue, "deliveries", len(hs), "err", err)
 	}
 }
 

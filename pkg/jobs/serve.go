@@ -260,6 +260,6 @@ func (h hands) HandBack(ctx context.Context, one record.HandOver) error {
 	return h.s.engine.Carrier().HandBack(ctx, h.s.engine.Records(), one)
 }
 
-func (h hands) Waiting(ctx context.Context, queue string) (bool, error) {
+func (h hands) Waiting(ctx context.Context, queue string) (deliveries, workers int, err error) {
 	return h.s.server.Load().Waiting(ctx, queue)
 }
