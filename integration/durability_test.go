@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gatherq/gatherq/integration/redistest"
 	"github.com/gatherq/gatherq/pkg/await"
 	"github.com/gatherq/gatherq/pkg/jobs"
@@ -18,16 +20,27 @@ import (
 func mirrored(t *testing.T) (master, replica *redistest.Server) {
 	t.Helper()
 	master = redistest.Local(t, "--repl-diskless-sync-delay", "0")
-	rdb := master.Client(t)
-	host, port, err := net.SplitHostPort(rdb.Options().Addr)
+	replica = redistest.Local(t, replicaOf(t, master)...)
+	caughtUp(t, master.Client(t))
+	return master, replica
+}
+
+// replicaOf are the arguments of a server that is a replica.
+func replicaOf(t *testing.T, master *redistest.Server) []string {
+	t.Helper()
+	host, port, err := net.SplitHostPort(master.Client(t).Options().Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	replica = redistest.Local(t, "--replicaof", host+" "+port)
-	eventually(t, "the replica has caught up", func() bool {
-		return strings.Contains(rdb.Info(t.Context(), "replication").Val(), "state=online")
+	return []string{"--replicaof", host + " " + port}
+}
+
+// caughtUp waits until a master's replica follows it.
+func caughtUp(t *testing.T, master *redis.Client) {
+	t.Helper()
+	eventually(t, "a replica that has caught up", func() bool {
+		return strings.Contains(master.Info(t.Context(), "replication").Val(), "state=online")
 	})
-	return master, replica
 }
 
 // While the replica has what is written, nothing is to be seen of Replicas(1); while it has not, creations say so and stand, and ends
