@@ -3,6 +3,7 @@ package integration
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -107,6 +108,77 @@ func TestDecision17_CreationsAndEndsWaitForReplicas(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	healthy(t, s)
+}
+
+// In a cluster each master has a replica of its own: creations and ends wait for that of the shard that they are in, and where one replica stands
+// still only those of its master fall short.
+func TestDecision17_EachMasterOfAClusterHasItsReplica(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartCluster(t, steady)
+	c := client(t, s.Server, jobs.ClientConfig{Durability: jobs.Replicas(1), DurableWithin: time.Minute})
+	w := worker(t, s.Server, "--queues", "default,"+eightQueues, "--concurrency", "32", "--durability", "replicas=1", "--durable-within", "1s")
+	echo := jobs.Define[int, int]("echo")
+	numbers := make([]int, 60)
+	for i := range numbers {
+		numbers[i] = i
+	}
+	values := func(list []*jobs.Task[int]) {
+		t.Helper()
+		for i, task := range list {
+			if v, err := await.Result(t.Context(), task); v != i || err != nil {
+				t.Errorf("task %d: %d, %v", i, v, err)
+			}
+		}
+	}
+	list, err := jobs.CreateTasks(t.Context(), c, echo.Calls(numbers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	values(list)
+	_, wait := spread(t, c, 16, 5, `{"sleep_ms":5}`)
+	wait()
+	ended := func() float64 { return w.metric(t, `gatherq_tasks_ended_total{state="succeeded"}`) }
+	before, short := ended(), w.metric(t, "gatherq_not_durable_total")
+	if before < 60 {
+		t.Errorf("%v tasks have ended", before)
+	}
+
+	replica := s.Nodes[3] // of the first master
+	first := s.Nodes[0].Client(t)
+	confirmed := client(t, s.Server, jobs.ClientConfig{Durability: jobs.Replicas(1), DurableWithin: time.Second})
+	replica.Pause(t)
+	there := 0
+	list = nil
+	for i := range numbers {
+		id := fmt.Sprint("short-", i)
+		task, err := jobs.CreateTask(t.Context(), confirmed, echo.Call(i, jobs.ID(id)))
+		if task == nil {
+			t.Fatalf("%s: %v", id, err)
+		}
+		list = append(list, task)
+		stands := slices.ContainsFunc(allKeys(t, first), func(key string) bool { return strings.HasSuffix(key, "}:r:"+id) })
+		if stands {
+			there++
+		}
+		if stands != isKind(err, jobs.ErrNotDurable) || !stands && err != nil {
+			t.Errorf("%s: in the shard of the replica that stands still: %v; %v", id, stands, err)
+		}
+		if there == 3 && i-there > 3 { // each of those takes a second
+			break
+		}
+	}
+	if there == 0 || there == len(list) {
+		t.Errorf("%d of %d tasks are with the first master", there, len(list))
+	}
+	values(list)
+	eventually(t, "ends that are counted as short of it", func() bool { return w.metric(t, "gatherq_not_durable_total") >= short+float64(there) })
+	replica.Resume(t)
+	if again, err := jobs.CreateTasks(t.Context(), c, echo.Calls(numbers...)); err != nil {
+		t.Error(err)
+	} else {
+		values(again)
+	}
+	healthy(t, s.Server)
 }
 
 // Where fsync cannot be confirmed, both programs say so before anything is stored.
