@@ -1,4 +1,4 @@
-// Glutton is a worker for a test of what happens where memory ends: beside tasks that nap it has one that takes memory for as long as it lives.
+// Glutton is a worker for a test of what happens where memory ends: beside tasks that nap in their first delivery it has one that takes memory for as long as it lives.
 // It counts each start of a task in Redis.
 package main
 
@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -47,16 +46,15 @@ func run(url string) error {
 	if err != nil {
 		return err
 	}
-	jobs.Handle(w, jobs.Define[time.Duration, time.Duration]("nap"), func(ctx context.Context, d time.Duration) (time.Duration, error) {
+	jobs.Handle(w, jobs.Define[int, int]("nap"), func(ctx context.Context, n int) (int, error) {
 		if err := rdb.Incr(ctx, "sim:nap").Err(); err != nil {
 			return 0, err
 		}
-		select {
-		case <-time.After(d):
-			return d, nil
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
+		if jobs.Current(ctx).Delivery > 1 {
+			return n, nil
 		}
+		<-ctx.Done() // it has not ended when the memory does
+		return 0, context.Cause(ctx)
 	})
 	jobs.Handle(w, jobs.Define[int, int]("eat"), func(ctx context.Context, _ int) (int, error) {
 		if err := rdb.Incr(ctx, "sim:eat").Err(); err != nil {
