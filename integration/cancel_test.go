@@ -1,12 +1,18 @@
 package integration
 
 import (
+	"encoding/json"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gatherq/gatherq/integration/redistest"
+	"github.com/gatherq/gatherq/pkg/await"
+	"github.com/gatherq/gatherq/pkg/jobs"
 )
 
 // A cancel ends what has not started at once, tells what runs, and its reason is what awaiters see.
@@ -51,6 +57,98 @@ func TestCancelInEveryState(t *testing.T) {
 			t.Errorf("cancelled tasks ran %d times", n)
 		}
 	})
+}
+
+// While nobody can subscribe, cancels come with the beats: what runs and what waits ends as cancelled and never runs
+// again, what has ended stays as it is.
+func TestDecision11_CancelsArriveWithoutNotices(t *testing.T) {
+	t.Parallel()
+	const each = 6
+	s := redistest.Local(t)
+	rdb, c := s.Client(t), client(t, s, jobs.ClientConfig{})
+	workers := []*program{worker(t, s, "--concurrency", "16"), worker(t, s, "--concurrency", "16")}
+	create := func(program string, opts ...jobs.CallOption) (list []*jobs.Task[json.RawMessage]) {
+		t.Helper()
+		for range each {
+			task, err := jobs.CreateTask(t.Context(), c, sim.Call(steps("%s", program), opts...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, task)
+		}
+		return list
+	}
+	finished := create(`{"incr":"ran"},{"return":"kept"}`)
+	for _, task := range finished {
+		if v, err := await.Result(t.Context(), task); err != nil || string(v) != `"kept"` {
+			t.Fatal(string(v), err)
+		}
+	}
+	pending := create(`{"incr":"ran"}`, jobs.Queue("later"))
+	active := create(`{"incr":"ran"},{"sleep_ms":600000}`)
+	group, err := jobs.Gather(t.Context(), c, sim.Calls(steps(`{"incr":"ran"},{"sleep_ms":600000}`), steps(`{"incr":"ran"},{"sleep_ms":600000}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const ran = 2*each + 2
+	eventually(t, "all that is to run", func() bool { return simKey(t, rdb, "ran") == ran })
+
+	over := silence(t, rdb)
+	open := []jobs.Ref{group}
+	for _, task := range append(slices.Clone(pending), active...) {
+		open = append(open, task)
+	}
+	for _, ref := range open {
+		if accepted, err := jobs.Cancel(t.Context(), ref, "no longer wanted"); err != nil || !accepted {
+			t.Errorf("%s: %v, %v", ref.ID(), accepted, err)
+		}
+	}
+	for _, task := range finished {
+		if accepted, err := jobs.Cancel(t.Context(), task, "too late"); err != nil || accepted {
+			t.Errorf("what has ended: %v, %v", accepted, err)
+		}
+	}
+	for _, ref := range open {
+		eventually(t, "a cancel that has arrived", func() bool { return inspect(t, ref).State == jobs.StateCancelled })
+	}
+	lost := 0.0
+	for _, w := range workers {
+		lost += w.metric(t, `gatherq_notices_lost_total{kind="cancel"}`)
+	}
+	if lost != each+2 {
+		t.Errorf("%v of %d running tasks heard of it by a beat", lost, each+2)
+	}
+	over()
+
+	worker(t, s, "--queues", "later,default")
+	for _, queue := range []string{"later", "default"} { // whatever was delivered again stands before it
+		if got := produce(t, s, 0, "create", "sim", `{"steps":[{"return":"behind"}]}`, "--queue", queue, "--await"); got != `"behind"` {
+			t.Errorf("%s: %s", queue, got)
+		}
+	}
+	for _, task := range finished {
+		if v, err := await.Result(t.Context(), task); err != nil || string(v) != `"kept"` {
+			t.Errorf("what had ended: %s, %v", v, err)
+		}
+	}
+	for _, ref := range open {
+		if in := inspect(t, ref); in.State != jobs.StateCancelled {
+			t.Errorf("%s is %s", ref.ID(), in.State)
+		}
+	}
+	if n := simKey(t, rdb, "ran"); n != ran {
+		t.Errorf("%d executions, want %d", n, ran)
+	}
+	nobodyDied(t, "unheard", workers, map[string]any{"cancelled": len(open), "by_beats": lost})
+	healthy(t, s)
+}
+
+// silence ends all subscriptions, and refuses new ones until over is called.
+func silence(t *testing.T, rdb *redis.Client) (over func()) {
+	t.Helper()
+	do(t, rdb, "acl", "setuser", "default", "-subscribe")
+	do(t, rdb, "client", "kill", "type", "pubsub")
+	return func() { do(t, rdb, "acl", "setuser", "default", "+subscribe") }
 }
 
 func TestTheEndOfAnAwaiterLeavesTheWork(t *testing.T) {

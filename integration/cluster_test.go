@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gatherq/gatherq/integration/redistest"
 	"github.com/gatherq/gatherq/pkg/await"
 	"github.com/gatherq/gatherq/pkg/jobs"
@@ -224,7 +226,13 @@ func TestDecision19_SlotsMoveUnderLoad(t *testing.T) {
 // replicated waits until a replica of the master has what the master has now.
 func replicated(t *testing.T, master *redistest.Node) {
 	t.Helper()
-	rdb, had := master.Client(t), int64(-1)
+	hasAll(t, master.Client(t))
+}
+
+// hasAll is replicated of a master that is no Node.
+func hasAll(t *testing.T, rdb *redis.Client) {
+	t.Helper()
+	had := int64(-1)
 	eventually(t, "a replica that has it all", func() bool {
 		info, err := rdb.Info(t.Context(), "replication").Result()
 		if err != nil {

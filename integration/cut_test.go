@@ -57,6 +57,14 @@ func (c *cuttable) cut(directions ...string) {
 // mend takes all of it away.
 func (c *cuttable) mend() { c.proxy.Toxics.ResetToxics(context.Background()) }
 
+// turn ends all connections and leads to another server from now on.
+func (c *cuttable) turn(target string) {
+	c.t.Helper()
+	if err := c.proxy.Update(&toxiproxy.Proxy{Listen: c.proxy.Listen, Upstream: target, Enabled: true}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 // A worker is cut off from Redis. 3 s are nobody's death: nothing runs again. Longer ones are: what it held runs elsewhere, has one
 // outcome, and when the cut is over its own handlers end as fenced. Answers alone that do not arrive leave its beats as they are, so
 // that either may happen. GATHERQ_LONG=1 cuts for 25, 40 and 120 s; else it is 20 s, both directions.

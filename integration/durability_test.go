@@ -3,11 +3,14 @@ package integration
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/gatherq/gatherq/integration/redistest"
 	"github.com/gatherq/gatherq/pkg/await"
@@ -18,16 +21,27 @@ import (
 func mirrored(t *testing.T) (master, replica *redistest.Server) {
 	t.Helper()
 	master = redistest.Local(t, "--repl-diskless-sync-delay", "0")
-	rdb := master.Client(t)
-	host, port, err := net.SplitHostPort(rdb.Options().Addr)
+	replica = redistest.Local(t, replicaOf(t, master)...)
+	caughtUp(t, master.Client(t))
+	return master, replica
+}
+
+// replicaOf are the arguments of a server that is a replica.
+func replicaOf(t *testing.T, master *redistest.Server) []string {
+	t.Helper()
+	host, port, err := net.SplitHostPort(master.Client(t).Options().Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	replica = redistest.Local(t, "--replicaof", host+" "+port)
-	eventually(t, "the replica has caught up", func() bool {
-		return strings.Contains(rdb.Info(t.Context(), "replication").Val(), "state=online")
+	return []string{"--replicaof", host + " " + port}
+}
+
+// caughtUp waits until a master's replica follows it.
+func caughtUp(t *testing.T, master *redis.Client) {
+	t.Helper()
+	eventually(t, "a replica that has caught up", func() bool {
+		return strings.Contains(master.Info(t.Context(), "replication").Val(), "state=online")
 	})
-	return master, replica
 }
 
 // While the replica has what is written, nothing is to be seen of Replicas(1); while it has not, creations say so and stand, and ends
@@ -94,6 +108,80 @@ func TestDecision17_CreationsAndEndsWaitForReplicas(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	healthy(t, s)
+}
+
+// In a cluster each master has a replica of its own: creations and ends wait for that of the shard that they are in, and where one replica stands
+// still only those of its master fall short.
+func TestDecision17_EachMasterOfAClusterHasItsReplica(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartCluster(t, steady)
+	c := client(t, s.Server, jobs.ClientConfig{Durability: jobs.Replicas(1), DurableWithin: time.Minute})
+	w := worker(t, s.Server, "--queues", "default,"+eightQueues, "--concurrency", "32", "--durability", "replicas=1", "--durable-within", "1s")
+	echo := jobs.Define[int, int]("echo")
+	numbers := make([]int, 60)
+	for i := range numbers {
+		numbers[i] = i
+	}
+	values := func(list []*jobs.Task[int]) {
+		t.Helper()
+		for i, task := range list {
+			if v, err := await.Result(t.Context(), task); v != i || err != nil {
+				t.Errorf("task %d: %d, %v", i, v, err)
+			}
+		}
+	}
+	list, err := jobs.CreateTasks(t.Context(), c, echo.Calls(numbers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	values(list)
+	_, wait := spread(t, c, 16, 5, `{"sleep_ms":5}`)
+	wait()
+	ended := func() float64 { return w.metric(t, `gatherq_tasks_ended_total{state="succeeded"}`) }
+	before, short := ended(), w.metric(t, "gatherq_not_durable_total")
+	if before < 60 {
+		t.Errorf("%v tasks have ended", before)
+	}
+
+	replica := s.Nodes[3] // of the first master
+	first := s.Nodes[0].Client(t)
+	confirmed := client(t, s.Server, jobs.ClientConfig{Durability: jobs.Replicas(1), DurableWithin: time.Second})
+	if _, err := jobs.CreateTasks(t.Context(), confirmed, echo.Calls(numbers...)); err != nil { // it knows the cluster by then
+		t.Fatal(err)
+	}
+	replica.Pause(t)
+	there := 0
+	list = nil
+	for i := range numbers {
+		id := fmt.Sprint("short-", i)
+		task, err := jobs.CreateTask(t.Context(), confirmed, echo.Call(i, jobs.ID(id)))
+		if task == nil {
+			t.Fatalf("%s: %v", id, err)
+		}
+		list = append(list, task)
+		stands := slices.ContainsFunc(allKeys(t, first), func(key string) bool { return strings.HasSuffix(key, "}:r:"+id) })
+		if stands {
+			there++
+		}
+		if stands != isKind(err, jobs.ErrNotDurable) || !stands && err != nil {
+			t.Errorf("%s: in the shard of the replica that stands still: %v; %v", id, stands, err)
+		}
+		if there >= 2 && i-there > 2 { // each of those takes a second
+			break
+		}
+	}
+	if there == 0 || there == len(list) {
+		t.Errorf("%d of %d tasks are with the first master", there, len(list))
+	}
+	values(list)
+	eventually(t, "ends that are counted as short of it", func() bool { return w.metric(t, "gatherq_not_durable_total") >= short+float64(there) })
+	replica.Resume(t)
+	if again, err := jobs.CreateTasks(t.Context(), c, echo.Calls(numbers...)); err != nil {
+		t.Error(err)
+	} else {
+		values(again)
+	}
+	healthy(t, s.Server)
 }
 
 // Where fsync cannot be confirmed, both programs say so before anything is stored.

@@ -61,13 +61,21 @@ func start(t *testing.T, s *redistest.Server, name, stdin string, args ...string
 	if err := build(); err != nil {
 		t.Fatal(err)
 	}
-	p := &program{name: name, cmd: exec.Command(filepath.Join(bin, name), args...), exited: make(chan struct{})}
+	return launch(t, s, stdin, exec.Command(filepath.Join(bin, name), args...))
+}
+
+// launch is start of a command that need not be one of ours as they are; what it has in its environment is added to this process'.
+func launch(t *testing.T, s *redistest.Server, stdin string, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := &program{name: filepath.Base(cmd.Path), cmd: cmd, exited: make(chan struct{})}
+	own := cmd.Env
+	cmd.Env = nil
 	for _, env := range os.Environ() {
 		if !strings.HasPrefix(env, "GATHERQ_") { // every flag reads such a variable
-			p.cmd.Env = append(p.cmd.Env, env)
+			cmd.Env = append(cmd.Env, env)
 		}
 	}
-	p.cmd.Env = append(p.cmd.Env, "GATHERQ_REDIS_URL="+s.URL)
+	cmd.Env = append(append(cmd.Env, own...), "GATHERQ_REDIS_URL="+s.URL)
 	p.cmd.Stdin = strings.NewReader(stdin)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	begin := time.Now()
@@ -82,8 +90,8 @@ func start(t *testing.T, s *redistest.Server, name, stdin string, args ...string
 	t.Cleanup(func() {
 		p.cmd.Process.Kill()
 		<-p.exited
-		if t.Failed() && name == "worker" { // what a producer says, the test looks at
-			t.Logf("%s %q wrote on stderr:\n%s", name, args, clip(p.stderr.String(), 4000))
+		if t.Failed() && p.name == "worker" { // what a producer says, the test looks at
+			t.Logf("%s %q wrote on stderr:\n%s", p.name, cmd.Args[1:], clip(p.stderr.String(), 4000))
 		}
 	})
 	return p
@@ -125,9 +133,14 @@ func produce(t *testing.T, s *redistest.Server, code int, args ...string) string
 // produceFrom is produce with a standard input.
 func produceFrom(t *testing.T, s *redistest.Server, code int, stdin string, args ...string) string {
 	t.Helper()
-	p := start(t, s, "producer", stdin, args...)
+	return start(t, s, "producer", stdin, args...).said(t, code)
+}
+
+// said waits for the end of a producer, wants an exit code, and returns what stands on stdout, without the last newline.
+func (p *program) said(t *testing.T, code int) string {
+	t.Helper()
 	if got := p.wait(t, 3*time.Minute); got != code {
-		t.Fatalf("producer %.200q: exit %d, want %d\nstdout: %s\nstderr: %s", args, got, code,
+		t.Fatalf("producer %.200q: exit %d, want %d\nstdout: %s\nstderr: %s", p.cmd.Args[1:], got, code,
 			clip(p.stdout.String(), 1000), clip(p.stderr.String(), 2000))
 	}
 	return strings.TrimSuffix(p.stdout.String(), "\n")
@@ -136,7 +149,17 @@ func produceFrom(t *testing.T, s *redistest.Server, code int, stdin string, args
 // worker starts a worker process with all that needs no further permission, and waits until it is ready.
 func worker(t *testing.T, s *redistest.Server, args ...string) *program {
 	t.Helper()
-	p := start(t, s, "worker", "", append([]string{"--allow-sim", "--admin", "127.0.0.1:0"}, args...)...)
+	return ready(t, start(t, s, "worker", "", workerArgs(args)...))
+}
+
+// workerArgs are the arguments of a worker with all that needs no further permission.
+func workerArgs(args []string) []string {
+	return append([]string{"--allow-sim", "--admin", "127.0.0.1:0"}, args...)
+}
+
+// ready waits until a started worker takes work.
+func ready(t *testing.T, p *program) *program {
+	t.Helper()
 	eventually(t, "a worker that is ready", func() bool {
 		select {
 		case <-p.exited:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +30,7 @@ type stream struct {
 	mu                  sync.Mutex
 	pauses              time.Duration // the longest between two creations that succeeded
 	last                time.Time
+	acknowledged        []string // IDs of the creations that succeeded
 }
 
 func startStream(t *testing.T, c *jobs.Client, creators int) *stream {
@@ -57,13 +60,13 @@ func (s *stream) one(t *testing.T, c *jobs.Client, id string) {
 		if task, err = jobs.CreateTask(ctx, c, sim.Call(steps(`{"return":"value"}`), jobs.ID(id))); err == nil {
 			break
 		}
-		if !isKind(err, jobs.ErrIndeterminate) && !isKind(err, jobs.ErrUnavailable) || ctx.Err() != nil {
+		if !isKind(err, jobs.ErrIndeterminate) && !isKind(err, jobs.ErrUnavailable) && !isKind(err, jobs.ErrNotDurable) || ctx.Err() != nil {
 			t.Errorf("%s: %v", id, err)
 			return
 		}
 		s.unsure.Add(1)
 	}
-	s.created()
+	s.created(id)
 	out, err := await.Outcome(ctx, task)
 	switch {
 	case err == nil && out.State == jobs.StateLost || isKind(err, jobs.ErrUnknown) || isKind(err, jobs.ErrLost):
@@ -75,9 +78,10 @@ func (s *stream) one(t *testing.T, c *jobs.Client, id string) {
 	}
 }
 
-func (s *stream) created() {
+func (s *stream) created(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.acknowledged = append(s.acknowledged, id)
 	now := time.Now()
 	if !s.last.IsZero() {
 		s.pauses = max(s.pauses, now.Sub(s.last))
@@ -91,6 +95,13 @@ func (s *stream) longest() time.Duration {
 	defer s.mu.Unlock()
 	defer func() { s.pauses, s.last = 0, time.Time{} }()
 	return s.pauses
+}
+
+// known are the acknowledged creations so far.
+func (s *stream) known() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.acknowledged)
 }
 
 // more waits until n more tasks have ended.
@@ -186,4 +197,95 @@ func TestDecision20_AFailoverOfSentinels(t *testing.T) {
 	load.wg.Wait()
 	t.Logf("%d tasks ended, %d lost, %d creations repeated; masters %s, %s, %s", load.ended.Load(), load.lost.Load(), load.unsure.Load(), zeroth.Addr, first.Addr, second.Addr)
 	healthy(t, s.Server)
+}
+
+// Masters are killed one after the other under load, and come back as replicas. What is lost of what was acknowledged is counted; where creations
+// wait for a replica it is nothing, also where no replica got anything any more for a while before the kill. It is one failover each, 20
+// with GATHERQ_LONG, or as many as GATHERQ_FAILOVERS says.
+func TestDecision20_MastersDieInTurn(t *testing.T) {
+	t.Parallel()
+	loops := 1
+	if inFull() {
+		loops = 20
+	}
+	if n, err := strconv.Atoi(os.Getenv("GATHERQ_FAILOVERS")); err == nil {
+		loops = n
+	}
+	for name, way := range map[string]failovers{
+		"local":                 {durability: jobs.Local},
+		"min-replicas-to-write": {durability: jobs.Replicas(1), least: 1},
+		"replicas cut off":      {durability: jobs.Replicas(1), cut: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			way.run(t, name, loops)
+		})
+	}
+}
+
+// failovers is a way in which masters die.
+type failovers struct {
+	durability jobs.Durability
+	least      int  // min-replicas-to-write
+	cut        bool // replication ends before the kill
+}
+
+func (f failovers) run(t *testing.T, name string, loops int) {
+	s := redistest.StartSentinels(t, time.Second)
+	for _, n := range s.Nodes {
+		do(t, n.Client(t), "config", "set", "min-replicas-to-write", f.least)
+	}
+	c := client(t, s.Server, jobs.ClientConfig{Durability: f.durability, DurableWithin: time.Second})
+	worker(t, s.Server, "--concurrency", "16")
+	load := startStream(t, c, 4)
+	load.more(t, 50)
+	lost := 0
+	for loop := range loops {
+		master := s.Master(t)
+		if f.cut {
+			rdb, unsure := master.Client(t), load.unsure.Load()
+			do(t, rdb, "acl", "setuser", "default", "-psync", "-sync")
+			do(t, rdb, "client", "kill", "type", "replica")
+			eventually(t, "creations that no replica confirms", func() bool { return load.unsure.Load() >= unsure+4 })
+		}
+		master.Kill(t)
+		killed := time.Now()
+		s.AwaitPromotion(t, master)
+		promoted, had := time.Now(), len(load.known())
+		eventually(t, "a creation at the new master", func() bool { return len(load.known()) > had })
+		resumed := time.Now()
+		load.more(t, 50)
+		all := load.known()
+		gone := forgotten(t, c, all)
+		figure(t, "failover", map[string]any{"way": name, "durability": f.durability.String(), "loop": loop, "promoted_ms": millis(promoted.Sub(killed)),
+			"resumed_ms": millis(resumed.Sub(promoted)), "acknowledged": len(all), "lost": gone - lost})
+		if lost = gone; f.durability != jobs.Local && lost != 0 {
+			t.Fatalf("%d acknowledged tasks are unknown", lost)
+		}
+		if loop+1 < loops {
+			master.Start(t)
+			do(t, master.Client(t), "config", "set", "min-replicas-to-write", f.least)
+			s.AwaitReplicas(t)
+		}
+	}
+	load.stop()
+	load.wg.Wait()
+	if n := load.lost.Load(); f.durability != jobs.Local && n != 0 {
+		t.Errorf("%d tasks were lost to their awaits", n)
+	}
+	healthy(t, s.Server)
+}
+
+// forgotten counts the tasks that Redis knows nothing of.
+func forgotten(t *testing.T, c *jobs.Client, ids []string) (n int) {
+	t.Helper()
+	for _, id := range ids {
+		switch _, err := jobs.Inspect(t.Context(), jobs.TaskByID[json.RawMessage](c, id)); {
+		case isKind(err, jobs.ErrUnknown):
+			n++
+		case err != nil:
+			t.Fatalf("%s: %v", id, err)
+		}
+	}
+	return n
 }

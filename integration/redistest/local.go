@@ -17,6 +17,12 @@ import (
 // skipped where there is none. args go to its command line.
 func Local(t testing.TB, args ...string) *Server {
 	t.Helper()
+	return local(t, nil, args)
+}
+
+// local is Local with an environment beside this process' own.
+func local(t testing.TB, env, args []string) *Server {
+	t.Helper()
 	binary, missing := localBinary()
 	if missing != "" {
 		missingPart(t, "redis", missing, true)
@@ -24,7 +30,7 @@ func Local(t testing.TB, args ...string) *Server {
 	var err error
 	for range 5 { // between its choice and its use somebody else may take the port
 		var s *Server
-		if s, err = startLocal(t, binary, args); err == nil {
+		if s, err = startLocal(t, binary, env, args); err == nil {
 			return s
 		}
 	}
@@ -42,17 +48,17 @@ func localBinary() (path, missing string) {
 }
 
 // startLocal starts a server on a port that was free. Another may take that in between, so it tries a few.
-func startLocal(t testing.TB, binary string, args []string) (s *Server, err error) {
+func startLocal(t testing.TB, binary string, env, args []string) (s *Server, err error) {
 	for range 5 {
 		var taken bool
-		if s, taken, err = tryLocal(t, binary, args); !taken {
+		if s, taken, err = tryLocal(t, binary, env, args); !taken {
 			break
 		}
 	}
 	return s, err
 }
 
-func tryLocal(t testing.TB, binary string, args []string) (s *Server, taken bool, err error) {
+func tryLocal(t testing.TB, binary string, env, args []string) (s *Server, taken bool, err error) {
 	port, err := FreePort()
 	if err != nil {
 		return nil, false, err
@@ -63,6 +69,7 @@ func tryLocal(t testing.TB, binary string, args []string) (s *Server, taken bool
 		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
 		"--dir", dir, "--logfile", logFile,
 	}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
 	if err := cmd.Start(); err != nil {
 		return nil, false, err
 	}

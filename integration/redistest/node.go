@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -125,6 +126,18 @@ func (n *Node) end() {
 func (n *Node) Kill(t testing.TB) {
 	t.Helper()
 	n.end()
+}
+
+// Pause stops the process, SIGSTOP: connections stay, and nothing answers until Resume.
+func (n *Node) Pause(t testing.TB) {
+	t.Helper()
+	must(t, n.cmd.Process.Signal(syscall.SIGSTOP))
+}
+
+// Resume lets a paused server go on.
+func (n *Node) Resume(t testing.TB) {
+	t.Helper()
+	must(t, n.cmd.Process.Signal(syscall.SIGCONT))
 }
 
 // Start starts a killed server again, on its port and over what it has on disk.

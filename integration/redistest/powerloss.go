@@ -26,8 +26,8 @@ type Perishable struct {
 	exited            chan struct{}
 }
 
-// shimSource notes before each fdatasync when it began and how long the file was, once it has succeeded.
-const shimSource = `#define _GNU_SOURCE
+// syncsSource notes before each fdatasync when it began and how long the file was, once it has succeeded.
+const syncsSource = `#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,14 +63,7 @@ func NewPerishable(t testing.TB, policy string) *Perishable {
 	if missing != "" {
 		missingPart(t, "redis", missing, true)
 	}
-	dir := t.TempDir()
-	source, shim := filepath.Join(dir, "syncs.c"), filepath.Join(dir, "syncs.so")
-	if err := os.WriteFile(source, []byte(shimSource), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("cc", "-shared", "-fPIC", "-o", shim, source, "-ldl").CombinedOutput(); err != nil {
-		missingPart(t, "redis", fmt.Sprintf("no C compiler to note what redis-server has synced: %v %s", err, out), true)
-	}
+	dir, shim := t.TempDir(), preload(t, syncsSource)
 	port, err := FreePort()
 	if err != nil {
 		t.Fatal(err)

@@ -119,3 +119,17 @@ func (s *Sentinels) AwaitPromotion(t testing.TB, old *Node) (master *Node) {
 	})
 	return master
 }
+
+// AwaitReplicas waits until the master has two replicas that follow it: then it may be replaced again.
+func (s *Sentinels) AwaitReplicas(t testing.TB) {
+	t.Helper()
+	master := s.Master(t).Client(t)
+	defer master.Close()
+	until(t, "a master with its replicas", func(ctx context.Context) error {
+		info, err := master.Info(ctx, "replication").Result()
+		if err == nil && strings.Count(info, "state=online") < len(s.Nodes)-1 {
+			err = errors.New(info)
+		}
+		return err
+	})
+}

@@ -285,11 +285,21 @@ func TestClockFollowsRedis(t *testing.T) {
 		}
 		sent := time.Now()
 		time.Sleep(time.Second) // a slow answer says less than the one before
+		call.Reply = []any{"1001", "700000"}
 		if err := clock.take(sent, call); err != nil {
 			t.Fatal(err)
 		}
 		if d := clock.Until(time.Unix(1003, 0)); d != 500*time.Millisecond {
 			t.Errorf("until %s, want 500ms: the better reading counts", d)
+		}
+		sent = time.Now()
+		time.Sleep(time.Second)
+		call.Reply = []any{"700", "0"} // a new master, whose clock is behind
+		if err := clock.take(sent, call); err != nil {
+			t.Fatal(err)
+		}
+		if d := clock.Until(time.Unix(703, 0)); d != 2500*time.Millisecond {
+			t.Errorf("until %s, want 2.5s: a clock that has jumped is followed at once", d)
 		}
 		for _, bad := range []any{nil, []any{"1"}, []any{"x", "y"}} {
 			call.Reply = bad

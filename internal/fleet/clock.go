@@ -59,14 +59,17 @@ func (c *Clock) take(sent time.Time, call *conn.Call) error {
 	return nil
 }
 
-// learn takes in that Redis' clock said there between sent and now.
+// learn takes in that Redis' clock said there between sent and now. A reading that contradicts the one before is of another clock, a new
+// master's or one that was set, and counts however slow it was: deadlines are judged by it.
 func (c *Clock) learn(sent, now, there time.Time) {
 	half := now.Sub(sent) / 2
+	ahead := there.Sub(sent.Add(half))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.read.IsZero() || half <= c.doubt || now.Sub(c.read) > clockAge {
+	another := (ahead - time.Duration(c.ahead.Load())).Abs() > half+c.doubt+clocksApart
+	if c.read.IsZero() || another || half <= c.doubt || now.Sub(c.read) > clockAge {
 		c.doubt, c.read = half, now
-		c.ahead.Store(int64(there.Sub(sent.Add(half))))
+		c.ahead.Store(int64(ahead))
 	}
 }
 

@@ -1,0 +1,48 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/testcontainers/testcontainers-go"
+)
+
+// Confined is a program in a container that has little memory and no swap.
+type Confined struct{ container testcontainers.Container }
+
+// StartConfined starts a program of this machine in a container, on this machine's network. It needs nothing from the image. The test is skipped
+// where there is no Docker, or where Docker cannot do that.
+func StartConfined(t testing.TB, program string, memory int64, args ...string) *Confined {
+	t.Helper()
+	if missing := dockerThere(); missing != "" {
+		missingPart(t, "docker", missing, true)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	image := Images[0]
+	if missing := imageThere(ctx, image); missing != "" {
+		missingPart(t, "docker", missing, true)
+	}
+	c, err := testcontainers.Run(ctx, image,
+		testcontainers.WithFiles(testcontainers.ContainerFile{HostFilePath: program, ContainerFilePath: "/program", FileMode: 0o755}),
+		testcontainers.WithEntrypoint("/program"), testcontainers.WithCmd(args...),
+		testcontainers.WithHostConfigModifier(func(h *container.HostConfig) {
+			h.NetworkMode, h.Memory, h.MemorySwap = "host", memory, memory
+		}))
+	testcontainers.CleanupContainer(t, c)
+	if err != nil {
+		missingPart(t, "docker", fmt.Sprintf("%s in a container with %d bytes: %v", program, memory, err), true)
+	}
+	return &Confined{c}
+}
+
+// Ended reports whether the program has ended, and whether the kernel has killed it for its memory.
+func (c *Confined) Ended(t testing.TB) (ended, outOfMemory bool) {
+	t.Helper()
+	s, err := c.container.State(t.Context())
+	must(t, err)
+	return !s.Running, s.OOMKilled
+}
