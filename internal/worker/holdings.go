@@ -1,8 +1,10 @@
 package worker
 
-import "github.com/gatherq/gatherq/internal/record"
+import (
+	"fmt"
 
-import "fmt"
+	"github.com/gatherq/gatherq/internal/record"
+)
 
 // take enters a ticket in this worker's hands.
 func (s *runs) take(p *pump) {
