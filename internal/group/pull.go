@@ -259,28 +259,20 @@ func (s *Store) PassTicket(ctx context.Context, worker string, t record.Ticket) 
 	return passed, err
 }
 
-// YieldTicket is PassTicket where so many deliveries and so many other workers wait in the ticket's queue. It is kept where the deliveries
-// are only tickets of the same group; then workers that none of these is for get further ones, as far as the group may have more: they are
-// the answer's Others.
+// YieldTicket is PassTicket where so many deliveries and so many other workers wait in the ticket's queue. It is kept where these are all
+// tickets of the same group, and workers for them.
 func (s *Store) YieldTicket(ctx context.Context, worker string, t record.Ticket, deliveries, workers int) (kept bool, passed record.Settled, err error) {
 	return s.pass(ctx, worker, t, deliveries, workers)
 }
 
 func (s *Store) pass(ctx context.Context, worker string, t record.Ticket, deliveries any, workers int) (kept bool, passed record.Settled, err error) {
 	r := s.run(ctx, passScript, t.Group, t.Group, t.Place, t.Number, worker, deliveries, workers)
-	kept = r.Int() == 1
-	if !kept {
-		s.forget(t.Nonce)
+	if r.Is("kept") {
+		return true, passed, nil
 	}
+	s.forget(t.Nonce)
 	passed, err = record.ReadSettled(r)
-	return kept, passed, err
-}
-
-// SpareTicket closes a ticket that nobody or this worker has claimed, if it holds another one of its group; else it is false.
-func (s *Store) SpareTicket(ctx context.Context, worker string, t record.Ticket) (closed bool, err error) {
-	r := s.run(ctx, spareScript, t.Group, t.Group, t.Place, t.Number, worker)
-	closed = r.Int() == 1
-	return closed, r.Err
+	return false, passed, err
 }
 
 // get runs a plain command that only reads.

@@ -56,7 +56,6 @@ var (
 	aloneScript        = script("alone")
 	returnScript       = script("return", "tickets", "room", "take", "back")
 	passScript         = script("pass", "tickets", "take", "back")
-	spareScript        = script("spare", "tickets", "take")
 	sweepScript        = script("sweep", "tickets", "take")
 	cancelScript       = script("cancel")
 	cancelMemberScript = script("cancelmember")
@@ -72,8 +71,7 @@ var (
 
 // Scripts are all scripts of this package.
 func Scripts() []*conn.Script {
-	return []*conn.Script{stageScript, commitScript, nextScript, settleScript, leaveScript, aloneScript, returnScript, passScript,
-		spareScript, sweepScript,
+	return []*conn.Script{stageScript, commitScript, nextScript, settleScript, leaveScript, aloneScript, returnScript, passScript, sweepScript,
 		cancelScript, cancelMemberScript, bindScript, boundScript, linkedScript, whereScript, flagsScript, reapScript, reviveScript, ticketScript}
 }
 

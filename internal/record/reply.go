@@ -28,6 +28,9 @@ func NewReply(v any, err error) *Reply {
 // More reports whether something is left.
 func (r *Reply) More() bool { return r.Err == nil && r.at < len(r.list) }
 
+// Is reports whether the next field is that word; it is not read.
+func (r *Reply) Is(word string) bool { return r.More() && r.list[r.at] == any(word) }
+
 // Fields returns how many fields are left before the first list among them.
 func (r *Reply) Fields() int {
 	for n, v := range r.list[min(r.at, len(r.list)):] {

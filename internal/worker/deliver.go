@@ -34,11 +34,6 @@ func (w *Worker) Deliver(queue string, message []byte) error {
 		return w.handBack(queue, d)
 	}
 	w.arrivals.note(queue)
-	if d.Ticket != nil && w.spare(*d.Ticket) {
-		defer w.wg.Done()
-		w.freeSlots(slot, 1)
-		return nil
-	}
 	if !slot {
 		wait, stop := context.WithTimeout(w.pull, deliverPatience)
 		err := w.cfg.Slots.Acquire(wait, Claimed)
@@ -66,19 +61,6 @@ func (w *Worker) startPump(queue string, t record.Ticket) <-chan error {
 		p.run()
 	}()
 	return claimed
-}
-
-// spare closes a ticket of a group that this worker pulls members of with another one, which has the slots then. Tickets beyond one for
-// each worker would only go round the queue. It is false where the ticket is to be worked on.
-func (w *Worker) spare(t record.Ticket) bool {
-	if !w.runs.pulling(w.sizes, t) {
-		return false
-	}
-	closed, err := w.cfg.Groups.SpareTicket(w.pull, w.cfg.ID, t)
-	if err != nil {
-		w.cfg.Log.Debug("could not close a ticket", "group", t.Group, "place", t.Place, "err", err)
-	}
-	return closed
 }
 
 // shareWait is how long tasks of a shared delivery wait here for slots that come free; then they go back, for others.

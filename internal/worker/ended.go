@@ -40,13 +40,6 @@ func (p *pump) takeEnded() (of *openRange, last ended) {
 	return of, last
 }
 
-// enough reports whether the pump goes on pulling, with a ticket that the group knows as this worker's, members that are not short.
-func (p *pump) enough(sizes *sizer) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.pulls && p.held && p.typ != "" && sizes.mean(p.typ) >= shortRun
-}
-
 // over notes that the ticket is not this pump's any more.
 func (p *pump) over() {
 	p.state = ticketGone

@@ -18,7 +18,7 @@ import (
 
 // told is one thing that the fleet was told about a task.
 type told struct {
-	what    string // settle, retry, giveback, leave, return, pass, yield, spare, hand over, hand back
+	what    string // settle, retry, giveback, leave, return, pass, keep, hand over, hand back
 	id      string
 	out     record.Outcome
 	failure *record.Failure
@@ -26,7 +26,6 @@ type told struct {
 	unknown bool
 	indexes []int
 	refs    []record.Ref
-	n       int // deliveries handed over
 	at      time.Time
 }
 
@@ -41,8 +40,8 @@ type fakeFleet struct {
 	fenced  bool      // nothing is applied
 	flags   []record.Flag
 	known   bool
-	waiting int // deliveries for a worker
-	idle    int // workers for a delivery, until they were given one
+	waiting int  // deliveries for a worker
+	kept    bool // they are tickets of the group
 
 	members []group.RangeMember // of the one group; those before cursor are taken
 	cursor  int
@@ -213,20 +212,11 @@ func (g fakeGroups) PassTicket(_ context.Context, _ string, t record.Ticket) (re
 }
 
 func (g fakeGroups) YieldTicket(ctx context.Context, worker string, t record.Ticket, deliveries, workers int) (kept bool, s record.Settled, err error) {
-	if deliveries > 0 {
-		s, err = g.PassTicket(ctx, worker, t)
-		return false, s, err
+	if g.kept {
+		return true, s, g.note(told{what: "keep", id: t.Group})
 	}
-	s.Applied = true
-	for k := range workers {
-		s.Others = append(s.Others, record.HandOver{Queue: "q", Delivery: record.Delivery{Ticket: &record.Ticket{Group: t.Group, Place: 10 + k}}})
-	}
-	return true, s, g.note(told{what: "yield", id: t.Group})
-}
-
-func (g fakeGroups) SpareTicket(_ context.Context, _ string, t record.Ticket) (closed bool, err error) {
-	_, err = g.settled(told{what: "spare", id: t.Group})
-	return err == nil, err
+	s, err = g.PassTicket(ctx, worker, t)
+	return false, s, err
 }
 
 func (g fakeGroups) Flags(_ context.Context, _ string, ranges ...*group.Range) ([]group.RangeFlag, error) {
@@ -240,7 +230,7 @@ func (g fakeGroups) Flags(_ context.Context, _ string, ranges ...*group.Range) (
 }
 
 func (f *fakeFleet) HandOver(_ context.Context, hs ...record.HandOver) error {
-	return f.note(told{what: "hand over", id: hs[0].Queue, refs: hs[0].Delivery.Refs, n: len(hs)})
+	return f.note(told{what: "hand over", id: hs[0].Queue, refs: hs[0].Delivery.Refs})
 }
 
 func (f *fakeFleet) HandBack(_ context.Context, h record.HandOver) error {
@@ -250,9 +240,7 @@ func (f *fakeFleet) HandBack(_ context.Context, h record.HandOver) error {
 func (f *fakeFleet) Waiting(context.Context, string) (deliveries, workers int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	deliveries, workers = f.waiting, f.idle
-	f.idle = 0
-	return deliveries, workers, nil
+	return f.waiting, 0, nil
 }
 
 var (

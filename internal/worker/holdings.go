@@ -1,10 +1,6 @@
 package worker
 
-import (
-	"fmt"
-
-	"github.com/gatherq/gatherq/internal/record"
-)
+import "fmt"
 
 // take enters a ticket in this worker's hands.
 func (s *runs) take(p *pump) {
@@ -20,19 +16,6 @@ func (s *runs) drop(p *pump) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pumps, p)
-}
-
-// pulling reports whether this worker pulls members of a ticket's group with another one, and one is enough: members that are not short
-// come as fast as slots come free, while of short ones several pulls should be under way.
-func (s *runs) pulling(sizes *sizer, t record.Ticket) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for p := range s.pumps {
-		if p.ticket.Group == t.Group && p.ticket.Place != t.Place && p.enough(sizes) {
-			return true
-		}
-	}
-	return false
 }
 
 // Holdings returns all that this worker knows that it holds, named as the records do: tasks' IDs, "x|group|range",

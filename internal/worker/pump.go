@@ -32,12 +32,12 @@ type pump struct {
 	claimed chan error // told and nil once the ticket is claimed, or is not ours to claim, or can be neither; holds one
 
 	state ticketState // owned by the goroutine of run, as is what follows
+	held  bool        // the group knows this worker as the ticket's holder
+	typ   string      // met last
 	early int         // times in a row that the group was not committed yet
 
 	mu      sync.Mutex
 	pulls   bool         // the ticket is live: ranges may offer what they end with
-	held    bool         // the group knows this worker as the ticket's holder
-	typ     string       // met last; changed by the goroutine of run alone
 	ended   []*openRange // have offered it
 	waiting []*run       // members of ranges that have not started, in order
 	runners int          // slots that work on waiting
@@ -108,9 +108,10 @@ func (p *pump) run() {
 			}
 		case <-w.pull.Done():
 		case <-look.C:
-			if pause = min(2*pause, holdLast); p.state == ticketLive && p.yield() {
-				pause = holdFirst
+			if p.state == ticketLive {
+				p.yield()
 			}
+			pause = min(2*pause, holdLast)
 			look.Reset(pause)
 		}
 	}
@@ -185,10 +186,7 @@ func (p *pump) pull() {
 	case got.Status == group.NotYet:
 		p.state = ticketNotYet
 	case got.Status == group.GotRange:
-		p.early = 0
-		p.mu.Lock()
-		p.held = true
-		p.mu.Unlock()
+		p.held, p.early = true, 0
 		p.take(p.openRange(got.Range))
 	default: // Empty, Stale, Full
 		if got.Status == group.Stale {
@@ -210,7 +208,7 @@ func (p *pump) pull() {
 // take queues the members of a range; those that need no handler, or have none here, are decided at once.
 func (p *pump) take(o *openRange) {
 	w := p.w
-	ready, typ := make([]*run, 0, len(o.r.Members)), p.typ
+	ready := make([]*run, 0, len(o.r.Members))
 	var profile *group.Profile // of the member before: mostly of all
 	var handler Handler
 	var options record.Options
@@ -231,13 +229,13 @@ func (p *pump) take(o *openRange) {
 			o.decided(1)
 		default:
 			ready = append(ready, o.add(m, keys.Member(o.r.Group, m.Index), handler, options))
-			typ = m.Type
+			p.typ = m.Type
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = append(p.waiting, ready...)
-	p.lastPop, p.typ = now, typ
+	p.lastPop = now
 }
 
 // needsRunner reports whether a further slot should work on the members that wait.
@@ -308,17 +306,12 @@ func (p *pump) pop(fresh bool, now time.Time) *run {
 	return r
 }
 
-// yield lets others have their share of the queue, if they wait: the ticket goes behind their deliveries, and workers get tickets of their
-// own. It is true where anybody waits. A ticket beside another one of the group that is enough ends here.
-func (p *pump) yield() bool {
+// yield lets others that wait have the ticket, at the tail of its queue.
+func (p *pump) yield() {
 	w := p.w
-	if w.spare(p.ticket) {
-		p.over()
-		return false
-	}
 	deliveries, workers := w.waiting.ask(w, p.queue)
 	if deliveries == 0 && workers == 0 {
-		return false
+		return
 	}
 	var kept bool
 	var s record.Settled
@@ -326,12 +319,9 @@ func (p *pump) yield() bool {
 		kept, s, err = w.cfg.Groups.YieldTicket(ctx, w.cfg.ID, p.ticket, deliveries, workers)
 		return err
 	})
-	if err == nil && kept {
-		w.handOver(s.Others...)
-	} else {
+	if err != nil || !kept {
 		p.passed(s, err)
 	}
-	return true
 }
 
 // give puts the ticket to the tail of its queue.

@@ -270,54 +270,10 @@ func TestDecision36_NotYetHoldsNoSlot(t *testing.T) {
 	}
 }
 
-// One ticket pulls for all slots where members are not short; of short ones several pulls are under way.
-func TestDecision36_OneTicketIsEnough(t *testing.T) {
-	for took, spare := range map[time.Duration]int{10 * time.Millisecond: 2, 100 * time.Microsecond: 0} {
-		t.Run(took.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f := &fakeFleet{}
-				f.gather(int(time.Second/took), "t")
-				w := newWorker(t, f, 4, map[string]Handler{"t": func(context.Context, *Job) Result { time.Sleep(took); return Result{} }})
-				for place := range 2 {
-					deliver(t, w, record.Delivery{Ticket: &record.Ticket{Group: "g", Nonce: "s", Place: place, Number: 1}})
-				}
-				time.Sleep(holdFirst + 2*tickEvery)
-				deliver(t, w, record.Delivery{Ticket: &record.Ticket{Group: "g", Nonce: "s", Place: 2, Number: 1}})
-				synctest.Wait()
-				if got := len(f.list("spare")); got != spare {
-					t.Errorf("%d tickets were closed as not needed, want %d", got, spare)
-				}
-				w.wg.Wait()
-				synctest.Wait()
-				ends(t, f)
-				if free := w.cfg.Slots.Free(); free != 4 {
-					t.Errorf("%d slots are free, want 4", free)
-				}
-			})
-		})
-	}
-}
-
-// Workers that wait get tickets of their own; who made them goes on with the one it has.
-func TestDecision36_WorkersThatWaitGetTickets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeFleet{idle: 3}
-		f.gather(100, "t")
-		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result { time.Sleep(10 * time.Millisecond); return Result{} }})
-		deliver(t, w, ticket)
-		w.wg.Wait()
-		synctest.Wait()
-		ends(t, f)
-		if yields, passes, over := len(f.list("yield")), len(f.list("pass")), f.list("hand over"); yields != 1 || passes != 0 || len(over) != 1 || over[0].n != 3 {
-			t.Errorf("%d yields, %d passes, handed over %+v: want three tickets for three workers, once", yields, passes, over)
-		}
-	})
-}
-
 func TestDecision36_TheTicketGoesRoundWhereOthersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFleet{}
-		f.gather(100, "t")
+		f.gather(300, "t")
 		w := newWorker(t, f, 1, map[string]Handler{"t": func(context.Context, *Job) Result { time.Sleep(10 * time.Millisecond); return Result{} }})
 		deliver(t, w, ticket)
 		time.Sleep(500 * time.Millisecond)
@@ -325,13 +281,20 @@ func TestDecision36_TheTicketGoesRoundWhereOthersWait(t *testing.T) {
 			t.Errorf("passed on %d times, nobody waits", len(got))
 		}
 		f.mu.Lock()
-		f.waiting = 1
+		f.waiting, f.kept = 1, true
+		f.mu.Unlock()
+		time.Sleep(holdLast)
+		if kept, passed := len(f.list("keep")), len(f.list("pass")); kept == 0 || passed != 0 {
+			t.Errorf("kept %d times, passed on %d times: only tickets of its own group wait", kept, passed)
+		}
+		f.mu.Lock()
+		f.kept = false
 		f.mu.Unlock()
 		time.Sleep(600 * time.Millisecond)
 		if got := f.list("pass"); len(got) != 1 {
 			t.Errorf("passed on %d times, somebody waits: want once", len(got))
 		}
-		if f.cursor == 100 {
+		if f.cursor == 300 {
 			t.Error("the group was worked off all the same")
 		}
 		w.wg.Wait()

@@ -41,7 +41,6 @@ type Groups interface {
 	ReturnRange(ctx context.Context, worker string, r *group.Range, indexes []int) (record.Settled, error)
 	PassTicket(ctx context.Context, worker string, t record.Ticket) (record.Settled, error)
 	YieldTicket(ctx context.Context, worker string, t record.Ticket, deliveries, workers int) (kept bool, passed record.Settled, err error)
-	SpareTicket(ctx context.Context, worker string, t record.Ticket) (closed bool, err error)
 	// Flags answers one for each range.
 	Flags(ctx context.Context, worker string, ranges ...*group.Range) ([]group.RangeFlag, error)
 }
