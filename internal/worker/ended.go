@@ -1,6 +1,10 @@
 package worker
 
-import "github.com/gatherq/gatherq/internal/group"
+import (
+	"sync"
+
+	"github.com/gatherq/gatherq/internal/group"
+)
 
 // ended is what is on its way to the record.
 type ended struct {
@@ -8,47 +12,72 @@ type ended struct {
 	ran  int // of these: have begun
 }
 
-// offer leaves it to the next pull to tell what a range has ended with; false if none comes. What no pull has taken along, the range
-// tells at its next tick.
-func (p *pump) offer(o *openRange) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.pulls {
-		p.ended = append(p.ended, o)
-	}
-	return p.pulls
+// endings are ranges of one group that have ended, until a pull with any of its tickets here tells what with. What no pull has taken
+// along, a range tells at its next tick.
+type endings struct {
+	pumps int // that have it; guarded by runs.mu
+
+	mu      sync.Mutex
+	live    int // tickets that pull
+	offered []*openRange
 }
 
-// takeEnded returns what a pull is to tell along the way, of one range; the others tell it themselves.
-func (p *pump) takeEnded() (of *openRange, last ended) {
-	p.mu.Lock()
-	offered := p.ended
-	p.ended = nil
-	p.mu.Unlock()
-	for _, o := range offered {
-		if of != nil {
-			o.tellNow()
-			continue
+// begin notes that a ticket pulls.
+func (e *endings) begin() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.live++
+}
+
+// offer leaves it to a pull to tell what a range has ended with; false if none comes.
+func (e *endings) offer(o *openRange) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.live > 0 {
+		e.offered = append(e.offered, o)
+	}
+	return e.live > 0
+}
+
+// take returns what a pull is to tell along the way, of the range that has waited longest.
+func (e *endings) take() (of *openRange, last ended) {
+	for {
+		e.mu.Lock()
+		if len(e.offered) == 0 {
+			e.mu.Unlock()
+			return nil, last
 		}
+		o := e.offered[0]
+		e.offered[0] = nil
+		e.offered = e.offered[1:]
+		e.mu.Unlock()
 		o.mu.Lock()
-		t, ok := o.take()
+		t, ok := o.take() // false where its tick was faster
 		o.mu.Unlock()
 		if ok {
-			of, last = o, t
+			return o, t
 		}
 	}
-	return of, last
+}
+
+// over notes that a ticket does not pull any more. After the last one the ranges tell for themselves.
+func (e *endings) over() {
+	e.mu.Lock()
+	var left []*openRange
+	if e.live--; e.live == 0 {
+		left, e.offered = e.offered, nil
+	}
+	e.mu.Unlock()
+	for _, o := range left {
+		o.tellNow()
+	}
 }
 
 // over notes that the ticket is not this pump's any more.
 func (p *pump) over() {
 	p.state = ticketGone
-	p.mu.Lock()
-	p.pulls = false
-	offered := p.ended
-	p.ended = nil
-	p.mu.Unlock()
-	for _, o := range offered {
-		o.tellNow()
+	if p.pulls {
+		p.pulls = false
+		p.endings.over()
 	}
 }

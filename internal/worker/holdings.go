@@ -10,12 +10,24 @@ func (s *runs) take(p *pump) {
 		s.pumps = make(map[*pump]struct{})
 	}
 	s.pumps[p] = struct{}{}
+	if s.endings == nil {
+		s.endings = make(map[string]*endings)
+	}
+	p.endings = s.endings[p.ticket.Group]
+	if p.endings == nil {
+		p.endings = &endings{}
+		s.endings[p.ticket.Group] = p.endings
+	}
+	p.endings.pumps++
 }
 
 func (s *runs) drop(p *pump) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pumps, p)
+	if p.endings.pumps--; p.endings.pumps == 0 {
+		delete(s.endings, p.ticket.Group)
+	}
 }
 
 // Holdings returns all that this worker knows that it holds, named as the records do: tasks' IDs, "x|group|range",

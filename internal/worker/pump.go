@@ -29,19 +29,19 @@ type pump struct {
 	w       *Worker
 	ticket  record.Ticket
 	queue   string
+	endings *endings   // of its group here
 	claimed chan error // told and nil once the ticket is claimed, or is not ours to claim, or can be neither; holds one
 
 	state ticketState // owned by the goroutine of run, as is what follows
 	held  bool        // the group knows this worker as the ticket's holder
 	typ   string      // met last
+	pulls bool        // ranges may leave it to a pull to tell what they end with
 	early int         // times in a row that the group was not committed yet
 
 	mu      sync.Mutex
-	pulls   bool         // the ticket is live: ranges may offer what they end with
-	ended   []*openRange // have offered it
-	waiting []*run       // members of ranges that have not started, in order
-	runners int          // slots that work on waiting
-	fresh   int          // of these: have not taken a member yet
+	waiting []*run // members of ranges that have not started, in order
+	runners int    // slots that work on waiting
+	fresh   int    // of these: have not taken a member yet
 	lastPop time.Time
 }
 
@@ -59,6 +59,7 @@ func (p *pump) run() {
 	w := p.w
 	slot := true // in hand
 	p.pulls = true
+	p.endings.begin()
 	var place *Reservation
 	look, pause := time.NewTimer(holdFirst), holdFirst
 	defer look.Stop()
@@ -169,7 +170,7 @@ func (p *pump) pull() {
 	}
 	var got group.Pull
 	nonce, tries := rand.Text(), 0
-	o, last := p.takeEnded()
+	o, last := p.endings.take()
 	var settled record.Settled
 	err := w.tell("pull", p.ticket.Group, func(ctx context.Context) (err error) {
 		tries++
