@@ -20,7 +20,7 @@ func StartConfined(t testing.TB, program string, memory int64, args ...string) *
 	if missing := dockerThere(); missing != "" {
 		missingPart(t, "docker", missing, true)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // Docker takes its time on a busy machine
 	defer cancel()
 	image := Images[0]
 	if missing := imageThere(ctx, image); missing != "" {
