@@ -74,8 +74,11 @@ func endings(t *testing.T, c *jobs.Client, prefix string) {
 	}
 }
 
-// over reports whether an ID is not known any more: its second of retention, and the one after, may be over when it is looked at.
-func over(err error) bool { return isKind(err, jobs.ErrExpired) || isKind(err, jobs.ErrUnknown) }
+// over reports whether an ID is not known any more: its second of retention, and the one after, may be over when it is looked at. It is
+// lost where the same await had seen it open.
+func over(err error) bool {
+	return isKind(err, jobs.ErrExpired) || isKind(err, jobs.ErrUnknown) || isKind(err, jobs.ErrLost)
+}
 
 var ending = jobs.Define[string, string]("ending")
 
