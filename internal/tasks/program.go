@@ -1,15 +1,15 @@
 package tasks
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/gatherq/gatherq/pkg/jobs"
 )
@@ -76,9 +76,10 @@ const (
 // notYet are the steps that this version does not run.
 var notYet = []string{"call", "gather", "create", "progress"}
 
-// UnmarshalJSON decodes and checks a whole program, so that a wrong step 9 fails before step 1 has run.
+// UnmarshalJSON decodes and checks a whole program, so that a wrong step 9 fails before step 1 has run. As its caller has found, data
+// is JSON: it is taken apart in one pass, since a program is read for each execution.
 func (p *program) UnmarshalJSON(data []byte) error {
-	f, err := parseFields(data)
+	f, err := fieldsOf(gjson.ParseBytes(data))
 	if err != nil {
 		return err
 	}
@@ -87,24 +88,21 @@ func (p *program) UnmarshalJSON(data []byte) error {
 	if err := f.rest(); err != nil {
 		return err
 	}
-	var steps []json.RawMessage
-	if len(list) > 0 {
-		if err := json.Unmarshal(list, &steps); err != nil {
-			return fmt.Errorf("steps: %w", err)
-		}
-	}
-	if steps == nil {
+	if list.Type == gjson.Null {
 		return errors.New(`"steps" is missing: a program is {"steps":[…]}`)
 	}
-	*p = program{steps: make([]step, 0, len(steps))}
-	for i, r := range steps {
+	if !list.IsArray() {
+		return errors.New("steps must be a list")
+	}
+	*p = program{}
+	for _, r := range list.Array() {
 		s, err := parseStep(r)
 		if err != nil {
-			return fmt.Errorf("step %d: %w", i+1, err)
+			return fmt.Errorf("step %d: %w", len(p.steps)+1, err)
 		}
 		p.steps = append(p.steps, s)
 	}
-	if len(after) > 0 && string(after) != "null" {
+	if after.Type != gjson.Null {
 		c, err := parseOnCancel(after)
 		if err != nil {
 			return fmt.Errorf("on_cancel: %w", err)
@@ -114,45 +112,62 @@ func (p *program) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// fields is an object whose fields are taken one by one; what is left over is unknown.
-type fields map[string]json.RawMessage
+// fields are those of an object, taken one by one; what is left over is unknown.
+type fields []field
 
-func parseFields(data json.RawMessage) (fields, error) {
-	var f fields
-	if err := json.Unmarshal(data, &f); err != nil || f == nil {
+type field struct {
+	name  string
+	value gjson.Result
+}
+
+func fieldsOf(object gjson.Result) (f fields, err error) {
+	if !object.IsObject() {
 		return nil, errors.New("must be an object")
 	}
+	object.ForEach(func(name, value gjson.Result) bool {
+		f = append(f, field{name.Str, value})
+		return true
+	})
 	return f, nil
 }
 
-func (f fields) take(name string) (json.RawMessage, bool) {
-	raw, ok := f[name]
-	delete(f, name)
-	return raw, ok
+func (f fields) has(name string) bool {
+	return slices.ContainsFunc(f, func(x field) bool { return x.name == name })
 }
 
-func (f fields) int(name string, low, high int64) (int64, error) { //nolint:unparam // the bounds stand where the steps are read
+// take returns the value of a field; of several with one name it is the last, as everywhere in Go.
+func (f *fields) take(name string) (value gjson.Result, ok bool) {
+	*f = slices.DeleteFunc(*f, func(x field) bool {
+		if x.name != name {
+			return false
+		}
+		value, ok = x.value, true
+		return true
+	})
+	return value, ok
+}
+
+func (f *fields) int(name string, low, high int64) (int64, error) { //nolint:unparam // the bounds stand where the steps are read
 	raw, ok := f.take(name)
 	if !ok {
 		return 0, fmt.Errorf("%q is missing", name)
 	}
-	n, err := strconv.ParseInt(string(raw), 10, 64)
+	n, err := strconv.ParseInt(raw.Raw, 10, 64)
 	if err != nil || n < low || n > high {
 		return 0, fmt.Errorf("%s must be an integer from %d to %d", name, low, high)
 	}
 	return n, nil
 }
 
-func (f fields) string(name string) (string, error) {
+func (f *fields) string(name string) (string, error) {
 	raw, _ := f.take(name)
-	var s *string
-	if err := json.Unmarshal(raw, &s); err != nil || s == nil {
+	if raw.Type != gjson.String {
 		return "", fmt.Errorf("%s must be a string", name)
 	}
-	return *s, nil
+	return strings.ToValidUTF8(raw.Str, "\uFFFD"), nil
 }
 
-func (f fields) key(name string) (string, error) {
+func (f *fields) key(name string) (string, error) {
 	s, err := f.string(name)
 	if err != nil {
 		return "", err
@@ -168,24 +183,24 @@ func (f fields) rest() error {
 	if len(f) == 0 {
 		return nil
 	}
-	return fmt.Errorf("unknown field %q", slices.Sorted(maps.Keys(f))[0])
+	return fmt.Errorf("unknown field %q", f[0].name)
 }
 
-func parseStep(data json.RawMessage) (step, error) {
-	f, err := parseFields(data)
+func parseStep(object gjson.Result) (step, error) {
+	f, err := fieldsOf(object)
 	if err != nil {
 		return step{}, err
 	}
 	for _, name := range notYet {
-		if _, ok := f[name]; ok {
+		if f.has(name) {
 			return step{}, fmt.Errorf("%s is not available yet in this version", name)
 		}
 	}
 	s := step{retry: true}
 	// Gauge stands before busy_ms, which it has as well.
 	for _, s.op = range []string{opGauge, opSleep, opBusy, opIncr, opFailUntil, opRaise, opPanic, opExit, opIgnoreCancel, opSpin, opBytes, opReturn} {
-		if _, ok := f[s.op]; ok {
-			if err := s.fill(f); err != nil {
+		if f.has(s.op) {
+			if err := s.fill(&f); err != nil {
 				return step{}, err
 			}
 			return s, f.rest()
@@ -198,7 +213,7 @@ func parseStep(data json.RawMessage) (step, error) {
 }
 
 // fill takes the fields of the step's op.
-func (s *step) fill(f fields) (err error) {
+func (s *step) fill(f *fields) (err error) {
 	switch s.op {
 	case opSleep, opBusy, opIgnoreCancel, opSpin:
 		s.n, err = f.int(s.op, 0, maxPause)
@@ -215,10 +230,10 @@ func (s *step) fill(f fields) (err error) {
 			return err
 		}
 		if raw, ok := f.take("retry"); ok {
-			if string(raw) != "true" && string(raw) != "false" {
+			if !raw.IsBool() {
 				return errors.New("retry must be true or false")
 			}
-			s.retry = string(raw) == "true"
+			s.retry = raw.Bool()
 		}
 	case opPanic:
 		s.text, err = f.string(s.op)
@@ -227,27 +242,27 @@ func (s *step) fill(f fields) (err error) {
 	case opBytes:
 		s.n, err = f.int(s.op, 0, maxBytes)
 	case opReturn:
-		s.literal, _ = f.take(s.op)
-		s.literal = bytes.Clone(s.literal)
+		value, _ := f.take(s.op)
+		s.literal = json.RawMessage(value.Raw)
 	}
 	return err
 }
 
-func parseOnCancel(data json.RawMessage) (*onCancel, error) {
-	f, err := parseFields(data)
+func parseOnCancel(object gjson.Result) (*onCancel, error) {
+	f, err := fieldsOf(object)
 	if err != nil {
 		return nil, err
 	}
 	c := &onCancel{}
-	if _, ok := f[opSleep]; ok {
+	if f.has(opSleep) {
 		if c.sleepMS, err = f.int(opSleep, 0, maxPause); err != nil {
 			return nil, err
 		}
 	}
 	if raw, ok := f.take(opReturn); ok {
-		c.value = bytes.Clone(raw)
+		c.value = json.RawMessage(raw.Raw)
 	}
-	if _, ok := f[opRaise]; ok {
+	if f.has(opRaise) {
 		if c.value != nil {
 			return nil, errors.New("has both return and raise")
 		}
