@@ -14,11 +14,11 @@ import (
 	"github.com/gatherq/gatherq/pkg/jobs"
 )
 
-// asleep starts three workers, and 30 tasks of 20 s in them that have counted their run in n.
-func asleep(t *testing.T, s *redistest.Server, c *jobs.Client) (workers []*program, list []*jobs.Task[json.RawMessage]) {
+// asleep starts three workers, each with that many slots to spare, and 30 tasks of 20 s in them that have counted their run in n.
+func asleep(t *testing.T, s *redistest.Server, c *jobs.Client, spare int) (workers []*program, list []*jobs.Task[json.RawMessage]) {
 	t.Helper()
 	for range 3 {
-		workers = append(workers, worker(t, s, "--concurrency", "15"))
+		workers = append(workers, worker(t, s, "--concurrency", fmt.Sprint(15+spare)))
 	}
 	for i := range 30 {
 		task, err := jobs.CreateTask(t.Context(), c, sim.Call(steps(`{"incr":"n"},{"sleep_ms":20000},{"return":%d}`, i)))
@@ -35,9 +35,33 @@ func asleep(t *testing.T, s *redistest.Server, c *jobs.Client) (workers []*progr
 // Nothing that silences everybody is anybody's death: an outage of Redis, a stop that is short, a machine without a free core.
 func TestDecision01_AnOutageIsNobodysDeath(t *testing.T) {
 	t.Parallel()
+	outage(t, 0)
+}
+
+// The same while 128 handlers in each worker burn all the cores there are, from before the first fault until after the last.
+func TestDecision01_AnOutageOfABusyFleetIsNobodysDeath(t *testing.T) {
+	long(t) // alone: nobody else gets a core meanwhile
+	outage(t, 128)
+}
+
+// outage silences Redis, stops it, and stops a worker, one after the other, while as many handlers of each worker are busy.
+func outage(t *testing.T, busy int) {
+	t.Helper()
 	s := redistest.Local(t)
 	rdb, c := s.Client(t), client(t, s, jobs.ClientConfig{})
-	workers, list := asleep(t, s, c)
+	workers, list := asleep(t, s, c, busy)
+	var burning []*jobs.Task[json.RawMessage]
+	if busy > 0 {
+		calls := make([]jobs.Call[json.RawMessage], busy*len(workers))
+		for i := range calls {
+			calls[i] = sim.Call(steps(`{"incr":"busy"},{"busy_ms":30000},{"return":%d}`, i))
+		}
+		var err error
+		if burning, err = jobs.CreateTasks(t.Context(), c, calls); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "all busy", func() bool { return simKey(t, rdb, "busy") == len(calls) })
+	}
 	if err := rdb.Do(t.Context(), "client", "pause", 8000, "all").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -50,10 +74,14 @@ func TestDecision01_AnOutageIsNobodysDeath(t *testing.T) {
 	pause(t, 2*time.Second)
 	workers[0].signal(t, syscall.SIGCONT)
 	once(t, c, list)
+	once(t, c, burning)
 	if n := simKey(t, rdb, "n"); n != len(list) {
 		t.Errorf("%d tasks ran %d times", len(list), n)
 	}
-	nobodyDied(t, "outage", workers, map[string]any{"tasks": len(list), "executions": simKey(t, rdb, "n"), "client_pause_ms": 8000, "redis_stopped_ms": 5000, "worker_stopped_ms": 2000})
+	if busy > 0 && simKey(t, rdb, "busy") != len(burning) {
+		t.Errorf("%d busy tasks ran %d times", len(burning), simKey(t, rdb, "busy"))
+	}
+	nobodyDied(t, "outage", workers, map[string]any{"tasks": len(list), "executions": simKey(t, rdb, "n"), "busy": len(burning), "client_pause_ms": 8000, "redis_stopped_ms": 5000, "worker_stopped_ms": 2000})
 	healthy(t, s)
 }
 
@@ -79,7 +107,7 @@ func TestDecision01_AStoppedRedisIsNobodysDeath(t *testing.T) {
 		t.Run(stop.String(), func(t *testing.T) {
 			s := redistest.Local(t)
 			rdb, c := s.Client(t), client(t, s, jobs.ClientConfig{})
-			workers, list := asleep(t, s, c)
+			workers, list := asleep(t, s, c, 0)
 			s.Pause(t)
 			pause(t, stop)
 			s.Resume(t)

@@ -51,7 +51,7 @@ type confirmer struct {
 	short  atomic.Uint64 // outcomes that were not confirmed in time
 
 	mu      sync.Mutex
-	queue   []*parcel
+	queue   queue
 	writing bool          // a goroutine takes from the queue
 	waiting int           // goroutines that wait for a confirmation
 	stir    chan struct{} // holds one: something has come, or somebody waits no more
@@ -93,10 +93,7 @@ func (d *confirmer) send(p *parcel) {
 func (d *confirmer) recall(p *parcel) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if p.state == parcelWaits {
-		p.state = parcelBack
-	}
-	return p.state == parcelBack
+	return p.recall()
 }
 
 func (d *confirmer) wake() {
@@ -106,33 +103,13 @@ func (d *confirmer) wake() {
 	}
 }
 
-// take takes what fits into one pipeline off the queue. The caller holds mu.
-func (d *confirmer) take() (batch []*parcel) {
-	calls, bytes := 0, 0
-	for len(d.queue) > 0 {
-		p := d.queue[0]
-		if p.state == parcelWaits {
-			if len(batch) > 0 && (calls+len(p.calls) > flightCalls || bytes+p.bytes > flightBytes) {
-				break
-			}
-			p.state = parcelFlies
-			batch = append(batch, p)
-			calls += len(p.calls)
-			bytes += p.bytes
-		}
-		d.queue[0] = nil
-		d.queue = d.queue[1:]
-	}
-	return batch
-}
-
 // write writes what is in the queue, until it may wait for the confirmation of that; then it lets another one write.
 func (d *confirmer) write() {
 	j := &journey{d: d, sides: map[*redis.Client]*side{}}
 	defer j.end()
 	for {
 		d.mu.Lock()
-		batch := d.take()
+		batch := d.queue.take()
 		d.mu.Unlock()
 		if len(batch) > 0 {
 			j.carry(batch)

@@ -39,12 +39,44 @@ const (
 	parcelBack // taken back before it left
 )
 
+// queue is parcels that have not left, in their order. Who has it guards it, and the states of its parcels, with one mutex.
+type queue []*parcel
+
+// take takes what fits into one pipeline off the queue.
+func (q *queue) take() (batch []*parcel) {
+	calls, bytes, n := 0, 0, 0
+	for _, p := range *q {
+		if p.state == parcelWaits {
+			if len(batch) > 0 && (calls+len(p.calls) > flightCalls || bytes+p.bytes > flightBytes) {
+				break
+			}
+			p.state = parcelFlies
+			batch = append(batch, p)
+			calls += len(p.calls)
+			bytes += p.bytes
+		}
+		n++
+	}
+	if *q = (*q)[n:]; len(*q) == 0 {
+		*q = nil
+	}
+	return batch
+}
+
+// recall takes the parcel back if it has not left; false if it has.
+func (p *parcel) recall() bool {
+	if p.state == parcelWaits {
+		p.state = parcelBack
+	}
+	return p.state == parcelBack
+}
+
 // departures sends parcels. It is safe for concurrent use.
 type departures struct {
 	rdb redis.UniversalClient
 
 	mu     sync.Mutex
-	queue  []*parcel
+	queue  queue
 	flying map[*flight]struct{} // those that count
 	timer  *time.Timer          // runs while something waits
 }
@@ -80,10 +112,7 @@ func (*departures) begin(along bool, fly func()) {
 func (d *departures) recall(p *parcel) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if p.state == parcelWaits {
-		p.state = parcelBack
-	}
-	return p.state == parcelBack
+	return p.recall()
 }
 
 // depart returns the flight that is to begin, nil where none may. The caller holds mu.
@@ -107,26 +136,11 @@ func (d *departures) depart() (fly func()) {
 }
 
 // take takes what fits into a flight off the queue. The caller holds mu.
-func (d *departures) take() (batch []*parcel) {
-	calls, bytes, n := 0, 0, 0
-	for _, p := range d.queue {
-		if p.state == parcelWaits {
-			if len(batch) > 0 && (calls+len(p.calls) > flightCalls || bytes+p.bytes > flightBytes) {
-				break
-			}
-			p.state = parcelFlies
-			batch = append(batch, p)
-			calls += len(p.calls)
-			bytes += p.bytes
-		}
-		n++
-	}
-	if d.queue = d.queue[n:]; len(d.queue) == 0 {
-		d.queue = nil
-		if d.timer != nil {
-			d.timer.Stop()
-			d.timer = nil
-		}
+func (d *departures) take() []*parcel {
+	batch := d.queue.take()
+	if len(d.queue) == 0 && d.timer != nil {
+		d.timer.Stop()
+		d.timer = nil
 	}
 	return batch
 }
