@@ -164,7 +164,7 @@ func (f *fields) string(name string) (string, error) {
 	if raw.Type != gjson.String {
 		return "", fmt.Errorf("%s must be a string", name)
 	}
-	return strings.ToValidUTF8(raw.Str, "\uFFFD"), nil
+	return string([]rune(raw.Str)), nil // what is not UTF-8 becomes U+FFFD, as with encoding/json
 }
 
 func (f *fields) key(name string) (string, error) {

@@ -85,3 +85,20 @@ func FuzzProgram(f *testing.F) {
 		}
 	})
 }
+
+// Texts of a program are those that encoding/json reads.
+func TestTextsOfAProgram(t *testing.T) {
+	for _, in := range []string{`""`, `"plain"`, `"a\u00e9\ud83d\ude00b"`, `"\ud800x"`, `"\ud800\ud800"`, `"\"\\\/\b\f\n\r\t"`, "\"\xff\xfe\"", "\"\xc3(\""} {
+		var want string
+		if err := json.Unmarshal([]byte(in), &want); err != nil {
+			t.Fatal(err)
+		}
+		var p program
+		if err := json.Unmarshal([]byte(`{"steps":[{"panic":`+in+`}]}`), &p); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.steps[0].text; got != want {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+}
