@@ -76,9 +76,10 @@ func TestUnknownAndExpiredIDs(t *testing.T) {
 		}
 	}
 
+	// Each look is a process, which takes seconds on a busy machine: what is to be seen lasts longer.
 	for what, create := range map[string]func() string{
-		"task":  func() string { return produce(t, s, 0, "create", "echo", `"gone"`, "--retention", "1s") },
-		"group": func() string { return produceFrom(t, s, 0, "1\n2", "gather", "echo", "-", "--retention", "1s") },
+		"task":  func() string { return produce(t, s, 0, "create", "echo", `"gone"`, "--retention", "5s") },
+		"group": func() string { return produceFrom(t, s, 0, "1\n2", "gather", "echo", "-", "--retention", "5s") },
 	} {
 		var seen []string // kinds, in order
 		id := create()

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	parallel := false
 	flag.Visit(func(f *flag.Flag) { parallel = parallel || f.Name == "test.parallel" })
 	if !parallel { // most of these tests wait most of their time; one a core would take too long
-		flag.Set("test.parallel", "8")
+		flag.Set("test.parallel", parallelTests)
 	}
 	os.Exit(run(m))
 }

@@ -42,8 +42,15 @@ func keepFull(t *testing.T, rdb *redis.Client) (stop func()) {
 	go func() {
 		defer close(ended)
 		first := sync.OnceFunc(func() { close(filled) })
-		for i := 0; ctx.Err() == nil; i++ {
-			if err := rdb.Set(ctx, fmt.Sprint("filler:", i), filler, 0).Err(); err != nil {
+		at, many := 0, 100 // many at a time until it is full: on a busy machine each trip takes long
+		for ctx.Err() == nil {
+			pipe := rdb.Pipeline()
+			for range many {
+				pipe.Set(ctx, fmt.Sprint("filler:", at), filler, 0)
+				at++
+			}
+			if _, err := pipe.Exec(ctx); err != nil {
+				many = 1
 				first()
 				select {
 				case <-time.After(time.Millisecond):

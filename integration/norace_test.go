@@ -2,5 +2,7 @@
 
 package integration
 
-// underRace says that the race detector slows every step.
-const underRace = false
+const (
+	underRace     = false // the race detector slows every step
+	parallelTests = "8"   // at a time
+)

@@ -2,5 +2,7 @@
 
 package integration
 
-// underRace says that the race detector slows every step.
-const underRace = true
+const (
+	underRace     = true // the race detector slows every step
+	parallelTests = "5"  // at a time: eight starve
+)
