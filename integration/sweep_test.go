@@ -186,8 +186,15 @@ func (s *scene) settle() {
 	s.Helper()
 	s.unstage()
 	calm := 0 // a ticket whose staging is gone is in nobody's list for a moment before it is dropped
+	var left []string
+	defer func() {
+		if len(left) > 0 {
+			s.Logf("left without a time to live: %q", left)
+		}
+	}()
 	eventually(s.T, "nothing left without a time to live", func() bool {
-		if calm++; len(endless(s.T, s.rdb, s.ns)) > 0 {
+		calm++
+		if left = endless(s.T, s.rdb, s.ns); len(left) > 0 {
 			calm = 0
 		}
 		return calm >= 20
