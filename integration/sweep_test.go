@@ -236,18 +236,28 @@ func judged(t *testing.T, path string, ends int) history.Summary {
 // endless are the keys of a namespace's work that have no time to live.
 func endless(t *testing.T, rdb *redis.Client, ns string) (left []string) {
 	t.Helper()
+	pipe := rdb.Pipeline() // a trip for each of thousands of keys would take longer than what is waited for
+	ttls := map[string]*redis.DurationCmd{}
 	iter := rdb.Scan(t.Context(), 0, "*{"+ns+":*", 1000).Iterator()
 	for iter.Next(t.Context()) {
 		key := iter.Val()
 		if strings.HasPrefix(key, "asynq:{") && (strings.HasSuffix(key, ":processed") || strings.HasSuffix(key, ":processed_total")) {
 			continue // asynq's count of a queue
 		}
-		if ttl := rdb.PTTL(t.Context(), key).Val(); ttl == -1 {
-			left = append(left, key)
+		if ttls[key] == nil {
+			ttls[key] = pipe.PTTL(t.Context(), key)
 		}
 	}
 	if err := iter.Err(); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for key, ttl := range ttls {
+		if ttl.Val() == -1 {
+			left = append(left, key)
+		}
 	}
 	slices.Sort(left)
 	return left
