@@ -34,6 +34,8 @@ type part struct {
 	Namespace   string
 	History     string // file that it writes
 	Concurrency int
+	Retention   time.Duration // 0: the default
+	Gauged      time.Duration // between two gauges; 0: none
 	Plan        plan
 }
 
@@ -74,7 +76,9 @@ func actorMain() int {
 		l.Close()
 	}
 	census := rec.Begin(history.Event{Kind: history.Census, Count: headcount()})
+	stopGauge := gauged(p.Gauged, func() { rec.Note(history.Event{Kind: history.Gauge, ID: p.Role, Count: ownSize()}) })
 	err = p.play(ctx, rec)
+	stopGauge()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -110,7 +114,7 @@ func (p part) play(ctx context.Context, rec *history.Recorder) error {
 	}
 	rdb := redis.NewClient(opts)
 	defer rdb.Close()
-	c, err := jobs.NewClient(rdb, jobs.ClientConfig{Namespace: p.Namespace, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	c, err := jobs.NewClient(rdb, jobs.ClientConfig{Namespace: p.Namespace, Retention: p.Retention, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
 	}
@@ -230,7 +234,7 @@ func (p plan) play(ctx context.Context, c *jobs.Client, rec *history.Recorder) e
 }
 
 // rounds plays the plan at fixed intervals, whether or not the rounds before have ended, until ctx ends, and then ends what it began. An
-// await that ends as unavailable is no failure here: the history has it.
+// await that ends as unavailable is tried again here, and if it stays so is no failure: the history has it.
 func (p plan) rounds(ctx context.Context, c *jobs.Client, rec *history.Recorder) error {
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -298,16 +302,23 @@ func acknowledged(rec *history.Recorder, e history.Event, do func() error) error
 
 // await awaits one ID of the plan.
 func (p plan) await(ctx context.Context, c *jobs.Client, rec *history.Recorder, id string, group bool) error {
-	ctx, cancel := context.WithTimeout(ctx, p.Limit)
-	defer cancel()
-	op := rec.Begin(history.Event{Kind: history.Await, ID: id, Limit: int64(p.Limit)})
-	end, err := p.seen(ctx, c, id, group)
-	if err != nil {
-		op.End(history.Fail, history.Event{Err: kindOf(err)})
-		return fmt.Errorf("await %s: %w", id, err)
+	once := func() error {
+		ctx, cancel := context.WithTimeout(ctx, p.Limit)
+		defer cancel()
+		op := rec.Begin(history.Event{Kind: history.Await, ID: id, Limit: int64(p.Limit)})
+		end, err := p.seen(ctx, c, id, group)
+		if err != nil {
+			op.End(history.Fail, history.Event{Err: kindOf(err)})
+			return fmt.Errorf("await %s: %w", id, err)
+		}
+		op.End(history.OK, end)
+		return nil
 	}
-	op.End(history.OK, end)
-	return nil
+	err := once()
+	for again := 0; again < 3 && p.Every > 0 && errors.Is(err, jobs.ErrUnavailable); again++ {
+		err = once()
+	}
+	return err
 }
 
 // seen waits for the end of an ID, and returns it as the history wants it.

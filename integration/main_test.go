@@ -6,11 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 )
 
-// bin is where the programs are built, once a run and only when a test needs them.
+// bin is where the programs are, built before the first test: inside one, its limits would run out over the compiler where nothing is cached.
 var bin string
 
 func TestMain(m *testing.M) {
@@ -37,14 +36,11 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(bin)
-	return m.Run()
-}
-
-var build = sync.OnceValue(func() error {
 	cmd := exec.Command("go", "build", "-o", bin+string(filepath.Separator),
 		"github.com/gatherq/gatherq/cmd/producer", "github.com/gatherq/gatherq/cmd/worker")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+		fmt.Fprintf(os.Stderr, "%v: %s\n", err, out)
+		return 1
 	}
-	return nil
-})
+	return m.Run()
+}

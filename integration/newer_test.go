@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -41,7 +42,7 @@ func TestDecision21_AnOldWorkerLeavesWhatIsNewer(t *testing.T) {
 		t.Parallel()
 		s := redistest.Any(t)
 		rdb, c := s.Client(t), client(t, s, jobs.ClientConfig{})
-		start(t, s, "worker", "", old)
+		leaving := start(t, s, "worker", "", old)
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		task, err := jobs.CreateTask(ctx, c, sim.Call(steps(`{"incr":"n"},{"return":"$attempt"}`)))
@@ -60,6 +61,11 @@ func TestDecision21_AnOldWorkerLeavesWhatIsNewer(t *testing.T) {
 			t.Errorf("the old worker runs nothing any more: %s", got)
 		}
 		worker(t, s)
+		// The deploy goes on. While both are there each delivery is anybody's, and they come up to 30 s apart.
+		leaving.signal(t, syscall.SIGTERM)
+		if code := leaving.wait(t, patience); code != 0 {
+			t.Errorf("the old worker ends with %d", code)
+		}
 		out, err := await.Outcome(ctx, task)
 		first(t, out, err, "1")
 		outs, err := await.Settled(ctx, group)

@@ -58,9 +58,6 @@ func (l *lockedBuffer) String() string {
 // start starts a program on a Redis. It is killed at the end of the test if it still runs.
 func start(t *testing.T, s *redistest.Server, name, stdin string, args ...string) *program {
 	t.Helper()
-	if err := build(); err != nil {
-		t.Fatal(err)
-	}
 	return launch(t, s, stdin, exec.Command(filepath.Join(bin, name), args...))
 }
 

@@ -20,6 +20,8 @@ type soak struct {
 	random  *rand.Rand
 	pace    time.Duration // between two faults, about
 	wires   []*cuttable   // one for each worker
+	keeps   time.Duration // what has ended; 0: the default
+	gauged  time.Duration // between two gauges
 	workers []*actor
 	done    map[string]int // faults, by name
 }
@@ -39,6 +41,16 @@ func TestSoak(t *testing.T) {
 		scene:  newScene(t, redistest.Local(t, "--appendonly", "yes", "--appendfsync", "everysec", "--enable-debug-command", "yes"), "soak"),
 		random: rand.New(rand.NewPCG(seed, 1)), pace: min(lasts/6, 15*time.Second), done: map[string]int{},
 	}
+	s.gauged = max(lasts/500, time.Second)
+	if inHours := lasts >= 30*time.Minute; inHours {
+		s.keeps = 5 * time.Minute // so that as much goes as comes
+	}
+	stopGauge := gauged(s.gauged, func() {
+		if n := redisSize(t.Context(), s.rdb); n != nil {
+			s.rec.Note(history.Event{Kind: history.Gauge, ID: "redis", Count: n})
+		}
+	})
+	defer stopGauge()
 	const workers, slots, producers = 3, 8, 2
 	for i := range workers {
 		s.wires = append(s.wires, startCuttable(t, s.rdb.Options().Addr))
@@ -50,7 +62,7 @@ func TestSoak(t *testing.T) {
 	var creators []*actor
 	for i := range producers {
 		load.Prefix = fmt.Sprintf("p%d.", i)
-		creators = append(creators, act(t, part{Role: "producer", URL: s.redis.URL, Namespace: s.ns, History: s.path, Plan: load}))
+		creators = append(creators, act(t, part{Role: "producer", URL: s.redis.URL, Namespace: s.ns, History: s.path, Plan: load, Retention: s.keeps, Gauged: s.gauged}))
 	}
 	eventually(t, "work that was done", func() bool { return s.running() > 2*producers*load.Singles }) // all processes are there
 	harm := s.harm
@@ -61,6 +73,7 @@ func TestSoak(t *testing.T) {
 		pause(t, s.pace/2+rand.N(s.pace))
 		harm()
 	}
+	stopGauge()
 	for _, c := range creators {
 		c.signal(t, syscall.SIGTERM)
 	}
@@ -78,7 +91,18 @@ func TestSoak(t *testing.T) {
 	}
 	s.settle()
 	sum := judged(t, s.path, 1)
-	figure(t, "soak", map[string]any{"seconds": lasts.Seconds(), "seed": seed, "faults": s.done, "created": sum.Created, "ended": sum.Ended, "awaits": sum.Awaits, "runs": sum.Runs, "events": sum.Events, "passed": !t.Failed()})
+	fields := map[string]any{"seconds": lasts.Seconds(), "seed": seed, "faults": s.done, "created": sum.Created, "ended": sum.Ended, "awaits": sum.Awaits, "runs": sum.Runs, "events": sum.Events}
+	if s.keeps > 0 {
+		grown := growth(t, s.path, s.keeps+2*time.Minute)
+		for name, g := range grown {
+			if g.PerHour > 10 {
+				t.Errorf("%s grow by %.1f %% an hour, from %d on", name, g.PerHour, g.Mean)
+			}
+		}
+		fields["sizes"] = grown
+	}
+	fields["passed"] = !t.Failed()
+	figure(t, "soak", fields)
 	if len(s.done) == 0 || sum.Ended < 3*int(lasts/load.Every) {
 		t.Errorf("that is too little: %+v, faults %v", sum, s.done)
 	}
@@ -87,7 +111,7 @@ func TestSoak(t *testing.T) {
 // hire starts the worker of a wire.
 func (s *soak) hire(i int) {
 	s.Helper()
-	w := act(s.T, part{Role: "worker", URL: s.wires[i].URL(), Namespace: s.ns, History: s.path, Concurrency: 8})
+	w := act(s.T, part{Role: "worker", URL: s.wires[i].URL(), Namespace: s.ns, History: s.path, Concurrency: 8, Gauged: s.gauged})
 	s.workers[i] = w
 	select {
 	case <-w.Ready:

@@ -114,7 +114,7 @@ func (c *checker) invoked(e Event) {
 		c.sum.Awaits++
 	case Run:
 		c.sum.Runs++
-	case Read, Keys, Census:
+	case Read, Keys, Gauge, Census:
 	default:
 		c.violated("form", "operation %d of process %d: kind %q", e.Op, e.Proc, e.Kind)
 	}

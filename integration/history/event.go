@@ -31,6 +31,7 @@ const (
 	Run    Kind = "run"    // of a handler: its side effect is that it was invoked
 	Fault  Kind = "fault"  // done by the test to the processes named in Procs, or to Redis
 	Keys   Kind = "keys"   // what is in Redis without a time to live when all is over: Left
+	Gauge  Kind = "gauge"  // what a process, or Redis where ID is "redis", has at this moment, for curves and not for the rules: Count
 	Census Kind = "census" // goroutines and connections: Count before at invoke, after at ok
 )
 

@@ -87,7 +87,7 @@ var mutants = []mutant{
 		"./internal/record", "TestDecision08_TombstoneAndSize",
 	},
 	{
-		"a dequeue is retried", "internal/carrier/gate.go",
+		"a dequeue is retried", "internal/carrier/once.go",
 		"func (*once) NoRetry() bool { return true }", "func (*once) NoRetry() bool { return false }",
 		"./internal/carrier", "TestDecision03_DequeueIsNotRepeated",
 	},

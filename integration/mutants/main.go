@@ -1,5 +1,5 @@
-// Command mutants plants faults in a copy of the tree, one at a time, and runs for each the test that must turn red. It ends with 1
-// where a fault goes unnoticed, or has no place in the code any more.
+// Command mutants plants faults in a copy of the tree, one at a time, and runs for each the test that must turn red, after it was green
+// without the fault. It ends with 1 where a fault goes unnoticed, a test is red anyway, or a fault has no place in the code any more.
 //
 //	go run ./integration/mutants [NAME…]
 package main
@@ -38,10 +38,17 @@ func run(ctx context.Context, names []string) error {
 		return err
 	}
 	unnoticed := 0
+	green := map[string]bool{} // tests that pass without a fault
 	fmt.Println("| fault | in | test | |\n|---|---|---|---|")
 	for _, m := range mutants {
 		if len(names) > 0 && !slices.Contains(names, m.name) {
 			continue
+		}
+		if of := m.pkg + "." + m.test; !green[of] {
+			if out, err := m.runTest(ctx, dir); err != nil || strings.Contains(out, "no tests to run") {
+				return fmt.Errorf("%s does not pass without a fault (%w):\n%s", of, err, out)
+			}
+			green[of] = true
 		}
 		verdict, err := m.try(ctx, dir)
 		if err != nil {
@@ -84,6 +91,14 @@ func copyTree(ctx context.Context, dir string) error {
 	return nil
 }
 
+// plant puts the fault into the text of its file.
+func (m mutant) plant(source string) (string, error) {
+	if n := strings.Count(source, m.is); n != 1 {
+		return "", fmt.Errorf("its place stands %d times in %s, want once: %q", n, m.file, m.is)
+	}
+	return strings.Replace(source, m.is, m.fault, 1), nil
+}
+
 // try plants the fault, runs its test and takes the fault out again.
 func (m mutant) try(ctx context.Context, dir string) (verdict string, err error) {
 	path := filepath.Join(dir, m.file)
@@ -91,10 +106,11 @@ func (m mutant) try(ctx context.Context, dir string) (verdict string, err error)
 	if err != nil {
 		return "", err
 	}
-	if n := strings.Count(string(source), m.is); n != 1 {
-		return "", fmt.Errorf("its place stands %d times in %s, want once: %q", n, m.file, m.is)
+	wrong, err := m.plant(string(source))
+	if err != nil {
+		return "", err
 	}
-	if err := os.WriteFile(path, []byte(strings.Replace(string(source), m.is, m.fault, 1)), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(wrong), 0o600); err != nil {
 		return "", err
 	}
 	defer func() {
@@ -102,21 +118,24 @@ func (m mutant) try(ctx context.Context, dir string) (verdict string, err error)
 			err = restored
 		}
 	}()
-	ctx, stop := context.WithTimeout(ctx, within+30*time.Second)
-	defer stop()
-	cmd := exec.CommandContext(ctx, "go", "test", m.pkg, "-run", "^"+m.test+"$", "-count=1", "-timeout", within.String())
-	cmd.Dir = dir
-	out, failed := cmd.CombinedOutput()
-	text := string(out)
+	out, failed := m.runTest(ctx, dir)
 	switch {
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)
-	case strings.Contains(text, "no tests to run"):
-		return "", fmt.Errorf("no test %s in %s", m.test, m.pkg)
-	case strings.Contains(text, "[build failed]") || strings.Contains(text, "[setup failed]"):
-		return "", fmt.Errorf("the fault does not compile:\n%s", text)
+	case strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]"):
+		return "", fmt.Errorf("the fault does not compile:\n%s", out)
 	case failed == nil:
 		return "GREEN: not noticed", nil
 	}
 	return "red", nil
+}
+
+// runTest runs the test in the copy, as it stands.
+func (m mutant) runTest(ctx context.Context, dir string) (out string, err error) {
+	ctx, stop := context.WithTimeout(ctx, within+2*time.Minute) // which is there to compile
+	defer stop()
+	cmd := exec.CommandContext(ctx, "go", "test", m.pkg, "-run", "^"+m.test+"$", "-count=1", "-timeout", within.String())
+	cmd.Dir = dir
+	b, err := cmd.CombinedOutput()
+	return string(b), err
 }
