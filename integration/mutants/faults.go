@@ -78,7 +78,7 @@ var mutants = []mutant{
 	},
 	{
 		"open work expires", "internal/record/lua/create.lua",
-		"  if inbox ~= '' then", "  redis.call('PEXPIRE', key, retention)\n  if inbox ~= '' then",
+		"  redis.call('HSET', key, unpack(f))\n", "  redis.call('HSET', key, unpack(f))\n  redis.call('PEXPIRE', key, retention)\n",
 		"./internal/doctor", "TestDecision34_DoctorFindsNothingWhereNothingIsWrong",
 	},
 	{
@@ -108,7 +108,8 @@ var mutants = []mutant{
 	},
 	{
 		"a fenced handler's end counts", "internal/worker/run.go",
-		"	case r.fenced:\n		return verdict{act: actDrop}\n	case r.draining", "	case r.draining",
+		"	r.stop(func() error { r.fenced = true; return r.w.cfg.Causes.Fenced }, false)\n	r.abandon(r.options.Grace(), func() verdict { return verdict{act: actDrop} })\n",
+		"	r.stop(func() error { return r.w.cfg.Causes.Fenced }, false)\n",
 		"./internal/worker", "TestDecision02_FencedRunsDoNotCount",
 	},
 	{
