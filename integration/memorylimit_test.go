@@ -53,11 +53,10 @@ func TestDecision05_AWorkerIsKilledForItsMemory(t *testing.T) {
 			ended, _ := confined.Ended(t)
 			return ended || inspect(t, glutton).State.Final()
 		})
-		if ended, _ := confined.Ended(t); ended {
-			eventually(t, "the kernel as its cause", func() bool { // Docker hears of it by itself
-				_, outOfMemory := confined.Ended(t)
-				return outOfMemory
-			})
+		if ended, killed := confined.Ended(t); ended {
+			if !killed {
+				t.Fatal("a worker ended by itself")
+			}
 			deaths++
 			confined = redistest.StartConfined(t, program, limit, s.URL)
 		}
