@@ -45,8 +45,12 @@ func run(ctx context.Context, names []string) error {
 			continue
 		}
 		if of := m.pkg + "." + m.test; !green[of] {
-			if out, err := m.runTest(ctx, dir); err != nil || strings.Contains(out, "no tests to run") {
-				return fmt.Errorf("%s does not pass without a fault (%w):\n%s", of, err, out)
+			out, passed, err := m.runTest(ctx, dir)
+			if err != nil {
+				return err
+			}
+			if !passed {
+				return fmt.Errorf("%s is red without a fault:\n%s", of, out)
 			}
 			green[of] = true
 		}
@@ -118,24 +122,32 @@ func (m mutant) try(ctx context.Context, dir string) (verdict string, err error)
 			err = restored
 		}
 	}()
-	out, failed := m.runTest(ctx, dir)
+	_, passed, err := m.runTest(ctx, dir)
 	switch {
-	case ctx.Err() != nil:
-		return "", context.Cause(ctx)
-	case strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]"):
-		return "", fmt.Errorf("the fault does not compile:\n%s", out)
-	case failed == nil:
+	case err != nil:
+		return "", err
+	case passed:
 		return "GREEN: not noticed", nil
 	}
 	return "red", nil
 }
 
-// runTest runs the test in the copy, as it stands.
-func (m mutant) runTest(ctx context.Context, dir string) (out string, err error) {
+// runTest runs the test in the copy, as it stands. It is an error where there is nothing to be red or green: no such test, nothing that
+// compiles, no end even after go test's own limit.
+func (m mutant) runTest(ctx context.Context, dir string) (out string, passed bool, err error) {
 	ctx, stop := context.WithTimeout(ctx, within+2*time.Minute) // which is there to compile
 	defer stop()
 	cmd := exec.CommandContext(ctx, "go", "test", m.pkg, "-run", "^"+m.test+"$", "-count=1", "-timeout", within.String())
 	cmd.Dir = dir
-	b, err := cmd.CombinedOutput()
-	return string(b), err
+	b, failed := cmd.CombinedOutput()
+	out = string(b)
+	switch {
+	case ctx.Err() != nil:
+		return out, false, context.Cause(ctx)
+	case strings.Contains(out, "no tests to run"):
+		return out, false, fmt.Errorf("no test %s in %s", m.test, m.pkg)
+	case strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]"):
+		return out, false, fmt.Errorf("it does not compile:\n%s", out)
+	}
+	return out, failed == nil, nil
 }
