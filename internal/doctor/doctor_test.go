@@ -148,7 +148,7 @@ func (w *ward) scene() {
 	w.must(err)
 	w.gather("grp", 3)
 	nonce := w.rdb.HGet(w.t.Context(), w.keys.Record("grp"), "no").Val()
-	pull, _, err := w.groups.Next(w.t.Context(), nurse, record.Ticket{Group: "grp", Nonce: nonce, Place: 0, Number: 1}, "n1", 1, nil)
+	pull, _, err := w.groups.Next(w.t.Context(), nurse, record.Ticket{Group: "grp", Nonce: nonce, Place: 0, Number: 1}, "n1", 1, 0, nil)
 	w.must(err)
 	if pull.Status != group.GotRange {
 		w.t.Fatalf("%+v", pull)

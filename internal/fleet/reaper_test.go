@@ -65,7 +65,7 @@ func fill(t *testing.T, rdb *redis.Client, c *conn.Conn, ns string) *scene {
 	}
 	_, err := st.Commit(t.Context(), s.carrier)
 	s.ok(err)
-	_, _, err = s.groups.Next(t.Context(), "w", record.Ticket{Group: "g", Nonce: rdb.HGet(t.Context(), k.Record("g"), "no").Val(), Place: 0, Number: 1}, "n", 2, nil)
+	_, _, err = s.groups.Next(t.Context(), "w", record.Ticket{Group: "g", Nonce: rdb.HGet(t.Context(), k.Record("g"), "no").Val(), Place: 0, Number: 1}, "n", 2, 0, nil)
 	s.ok(err)
 	return s
 }
@@ -125,7 +125,7 @@ func (s *scene) pullAll() map[int]int {
 		}
 		for n := 0; ; n++ {
 			tk := record.Ticket{Group: "g", Nonce: f["no"], Place: place, Number: number}
-			p, _, err := s.groups.Next(s.t.Context(), "after", tk, fmt.Sprint(n), 10, nil)
+			p, _, err := s.groups.Next(s.t.Context(), "after", tk, fmt.Sprint(n), 10, 0, nil)
 			s.ok(err)
 			if p.Status != group.GotRange {
 				break

@@ -320,7 +320,7 @@ func TestDecision36_AGroupWithoutALiveTicketGetsOne(t *testing.T) {
 		if there := l.deliveries()["#0:g"]; number != fmt.Sprintf("%d;;;;%s", there, l.rdb.LIndex(l.Context(), "asynq:{ns:q}:pending", 0).Val()) {
 			l.Errorf("%s, in the queue with number %d", number, there)
 		}
-		p, _, err := l.groups.Next(l.Context(), "w", record.Ticket{Group: "g", Nonce: l.rdb.HGet(l.Context(), l.keys.Record("g"), "no").Val(), Number: l.deliveries()["#0:g"]}, "n", 2, nil)
+		p, _, err := l.groups.Next(l.Context(), "w", record.Ticket{Group: "g", Nonce: l.rdb.HGet(l.Context(), l.keys.Record("g"), "no").Val(), Number: l.deliveries()["#0:g"]}, "n", 2, 0, nil)
 		l.ok(err)
 		if p.Status != group.GotRange || len(p.Range.Members) != 2 {
 			l.Errorf("%+v", p)

@@ -68,7 +68,7 @@ func (f *fixture) gather(id string, n int) (nonce string) {
 
 func (f *fixture) pull(worker string, t record.Ticket, want int) Pull {
 	f.Helper()
-	p, _, err := f.groups.Next(f.ctx, worker, t, uuid.NewString(), want, nil)
+	p, _, err := f.groups.Next(f.ctx, worker, t, uuid.NewString(), want, 0, nil)
 	f.ok(err)
 	return p
 }
@@ -182,9 +182,9 @@ func TestDecision03_APullThatLostItsAnswerGetsTheSameRange(t *testing.T) {
 	each(t, func(f *fixture) {
 		nonce := f.gather("g", 10)
 		tk := record.Ticket{Group: "g", Nonce: nonce, Place: 1, Number: 2}
-		a, _, err := f.groups.Next(f.ctx, "w1", tk, "n1", 3, nil)
+		a, _, err := f.groups.Next(f.ctx, "w1", tk, "n1", 3, 0, nil)
 		f.ok(err)
-		b, _, err := f.groups.Next(f.ctx, "w1", tk, "n1", 3, nil)
+		b, _, err := f.groups.Next(f.ctx, "w1", tk, "n1", 3, 0, nil)
 		f.ok(err)
 		if a.Range == nil || b.Range == nil || a.Range.ID != b.Range.ID || a.Range.From != b.Range.From || len(b.Range.Members) != 3 {
 			f.Fatalf("%+v, then %+v", a.Range, b.Range)

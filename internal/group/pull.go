@@ -32,6 +32,7 @@ type Range struct {
 	Queue    string
 	QueuedAt time.Time
 	Deadline time.Time // zero: none
+	Capped   bool      // of a group with MaxRunning
 	Members  []RangeMember
 }
 
@@ -51,14 +52,14 @@ type Pull struct {
 }
 
 // Next settles what a worker has of a range, if there is anything, and goes on with a ticket: it claims the ticket, if it did not hold
-// it, and takes the next members of its group: at most want, in the order of the calls. The nonce names this call: the same one again gets
+// it, and takes the next members of its group: at most want, and at most a share-th of those that nobody has taken (0: all), in the order of the calls. The nonce names this call: the same one again gets
 // the same range. A group that was cancelled or is past its time is swept on the way.
-func (s *Store) Next(ctx context.Context, worker string, t record.Ticket, nonce string, want int, done *Ends) (p Pull, settled record.Settled, err error) {
+func (s *Store) Next(ctx context.Context, worker string, t record.Ticket, nonce string, want, share int, done *Ends) (p Pull, settled record.Settled, err error) {
 	var others []record.HandOver
 	for {
 		var sweep bool
 		var first record.Settled
-		if p, first, sweep, err = s.next(ctx, worker, t, nonce, want, done); done.Len() > 0 {
+		if p, first, sweep, err = s.next(ctx, worker, t, nonce, want, share, done); done.Len() > 0 {
 			settled, done = first, nil
 		}
 		others = append(others, p.Others...)
@@ -75,7 +76,7 @@ func (s *Store) Next(ctx context.Context, worker string, t record.Ticket, nonce 
 	}
 }
 
-func (s *Store) next(ctx context.Context, worker string, t record.Ticket, nonce string, want int, done *Ends) (p Pull, settled record.Settled, sweep bool, err error) {
+func (s *Store) next(ctx context.Context, worker string, t record.Ticket, nonce string, want, share int, done *Ends) (p Pull, settled record.Settled, sweep bool, err error) {
 	s.mu.Lock()
 	have := s.segments[t.Nonce]
 	s.mu.Unlock()
@@ -83,7 +84,7 @@ func (s *Store) next(ctx context.Context, worker string, t record.Ticket, nonce 
 	if have != nil {
 		at = have.number
 	}
-	args := append(make([]any, 0, 16), t.Group, t.Nonce, t.Place, t.Number, worker, nonce, want, at)
+	args := append(make([]any, 0, 17), t.Group, t.Nonce, t.Place, t.Number, worker, nonce, want, share, at)
 	c := conn.NewCall(nextScript, s.keys.PrefixOf(t.Group), done.args(args, false)...)
 	c.Ends = done.Len()
 	if err := s.conn.Do(ctx, c); err != nil {
@@ -140,7 +141,7 @@ func readEnded(r *record.Reply) (out record.Settled, err error) {
 func (s *Store) readRange(r *record.Reply, t record.Ticket, have *segment) (*Range, error) {
 	rg := &Range{Group: t.Group, ID: r.Int(), From: int(r.Int()), To: int(r.Int()), Number: r.Int(), Crashes: int(r.Int())}
 	number, bits, blob := int(r.Int()), r.Str(), r.Bytes()
-	rg.Queue, rg.QueuedAt, rg.Deadline = r.Str(), r.Time(), r.Time()
+	rg.Queue, rg.QueuedAt, rg.Deadline, rg.Capped = r.Str(), r.Time(), r.Time(), r.Str() != ""
 	var reasons map[int]*record.Failure
 	for r.Fields() > 0 {
 		if reasons == nil {

@@ -111,12 +111,12 @@ func (m *fleet) pullSome(w string) bool {
 // next goes on with a ticket and settles done along the way, if there is any; now and then twice, since the first answer was lost.
 func (m *fleet) next(w string, ticket record.Ticket, done *Ends) (settled bool) {
 	nonce, want := uuid.NewString(), rapid.IntRange(1, 6).Draw(m.t, "want")
-	p, s, err := m.groups.Next(m.ctx, w, ticket, nonce, want, done)
+	p, s, err := m.groups.Next(m.ctx, w, ticket, nonce, want, 0, done)
 	m.ok(err)
 	m.arrived(p.Others)
 	settled = s.Applied
 	if rapid.IntRange(0, 3).Draw(m.t, "lost") == 0 {
-		p, s, err = m.groups.Next(m.ctx, w, ticket, nonce, want, done)
+		p, s, err = m.groups.Next(m.ctx, w, ticket, nonce, want, 0, done)
 		m.ok(err)
 		if s.Applied {
 			m.t.Fatal("settled twice")

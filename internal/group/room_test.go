@@ -282,7 +282,7 @@ func TestDecision28_APullTakesWhatItsOwnEndsMadeFree(t *testing.T) {
 		}
 		for want, others := range map[int]int{2: 0, 1: 1} {
 			r := rs[want]
-			p, s, err := f.groups.Next(f.ctx, "a", tickets[0], fmt.Sprint("n", want), want, endsOf("a", r, f.outcomes(r, record.Succeeded)))
+			p, s, err := f.groups.Next(f.ctx, "a", tickets[0], fmt.Sprint("n", want), want, 0, endsOf("a", r, f.outcomes(r, record.Succeeded)))
 			f.ok(err)
 			if !s.Applied || p.Status != GotRange || len(p.Range.Members) != want || len(p.Others) != others {
 				f.Fatalf("want %d: %+v %+v", want, s, p)

@@ -50,7 +50,7 @@ func fragments(parts ...string) []string {
 var (
 	stageScript        = conn.NewScript("group.stage", text("stage")).Refusable()
 	commitScript       = script("commit", "tickets").Refusable()
-	nextScript         = conn.NewItemScript("group.next", 16, conn.Within("fragments", "settle = settle_range, pull = pull, with_issued = with_issued, make_room = make_room, room = room, now_ms = now_ms", fragments("tickets", "room", "take", "range", "crashes", "pull")...), text("next"))
+	nextScript         = conn.NewItemScript("group.next", 17, conn.Within("fragments", "settle = settle_range, pull = pull, with_issued = with_issued, make_room = make_room, room = room, now_ms = now_ms", fragments("tickets", "room", "take", "range", "crashes", "pull")...), text("next"))
 	settleScript       = itemScript("settle", 10, "tickets", "room", "take", "range")
 	leaveScript        = script("leave", "tickets", "room", "take")
 	aloneScript        = script("alone")

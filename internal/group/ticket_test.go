@@ -89,3 +89,28 @@ func (f *fixture) live(id string) (n int) {
 	}
 	return n
 }
+
+// Of long members a pull takes a part of what is left, so that workers share a small gather; whether it goes the short way or not.
+func TestDecision36_APullTakesItsShareOfWhatIsLeft(t *testing.T) {
+	each(t, func(f *fixture) {
+		tk := record.Ticket{Group: "g", Nonce: f.gather("g", 60), Place: 0, Number: 1}
+		left, number := 60, 0
+		for _, c := range []struct{ want, share, got int }{
+			{8, 32, 2}, // of 60
+			{8, 0, 8},
+			{8, 10, 5}, // of 50
+			{3, 10, 3}, // of 45
+			{64, 2, 21},
+			{64, 64, 1},
+			{64, 1, 20},
+		} {
+			number++
+			p, _, err := f.groups.Next(f.ctx, "w1", tk, fmt.Sprint("n", number), c.want, c.share, nil)
+			f.ok(err)
+			if p.Range == nil || len(p.Range.Members) != c.got {
+				f.Fatalf("%d left, want %d and at most a %dth: %+v, must be %d members", left, c.want, c.share, p.Range, c.got)
+			}
+			left -= c.got
+		}
+	})
+}

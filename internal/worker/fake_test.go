@@ -45,9 +45,14 @@ type fakeFleet struct {
 
 	members []group.RangeMember // of the one group; those before cursor are taken
 	cursor  int
+	again   bool                // what goes back is taken again, before all others
+	back    []group.RangeMember // when again
 	notYet  int
 	ranges  int64
-	crashes int // of each range
+	taken   map[int]time.Time // when members were, the last time
+	pulling time.Duration     // how long a pull takes
+	crashes int               // of each range
+	capped  bool              // the group
 
 	beginless bool // no begin is noted
 	sizes     []int
@@ -156,35 +161,54 @@ func (f *fakeFleet) Flags(context.Context, string, ...record.Ref) ([]record.Flag
 // fakeGroups is the group side, whose Flags has another signature.
 type fakeGroups struct{ *fakeFleet }
 
-func (g fakeGroups) Next(ctx context.Context, _ string, t record.Ticket, _ string, want int, done *group.Ends) (p group.Pull, s record.Settled, err error) {
+func (g fakeGroups) Next(ctx context.Context, _ string, t record.Ticket, _ string, want, share int, done *group.Ends) (p group.Pull, s record.Settled, err error) {
 	if done.Len() > 0 {
 		if s, err = g.Settle(ctx, done); err != nil {
 			return p, s, err
 		}
 	}
-	p, err = g.pull(t, want)
+	p, err = g.pull(t, want, share)
 	return p, s, err
 }
 
-func (g fakeGroups) pull(t record.Ticket, want int) (group.Pull, error) {
+func (g fakeGroups) pull(t record.Ticket, want, share int) (group.Pull, error) {
+	time.Sleep(g.pulling)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.notYet > 0 {
 		g.notYet--
 		return group.Pull{Status: group.NotYet}, nil
 	}
+	if len(g.back) > 0 {
+		m := g.back[0]
+		g.back = g.back[1:]
+		return group.Pull{Status: group.GotRange, Range: g.newRange(t, m.Index, m)}, nil
+	}
 	n := min(want, len(g.members)-g.cursor)
+	if share > 0 {
+		n = min(n, (len(g.members)-g.cursor+share-1)/share)
+	}
 	if n == 0 {
 		return group.Pull{Status: group.Empty}, nil
 	}
-	g.ranges++
-	g.sizes = append(g.sizes, n)
-	r := &group.Range{
-		Group: t.Group, ID: g.ranges, From: g.cursor, To: g.cursor + n, Number: 1, Queue: "q", Crashes: g.crashes,
-		Members: slices.Clone(g.members[g.cursor : g.cursor+n]),
-	}
+	r := g.newRange(t, g.cursor, g.members[g.cursor:g.cursor+n]...)
 	g.cursor += n
 	return group.Pull{Status: group.GotRange, Range: r}, nil
+}
+
+func (g fakeGroups) newRange(t record.Ticket, from int, members ...group.RangeMember) *group.Range {
+	g.ranges++
+	g.sizes = append(g.sizes, len(members))
+	if g.taken == nil {
+		g.taken = make(map[int]time.Time)
+	}
+	for _, m := range members {
+		g.taken[m.Index] = time.Now()
+	}
+	return &group.Range{
+		Group: t.Group, ID: g.ranges, From: from, To: from + len(members), Number: 1, Queue: "q", Crashes: g.crashes, Capped: g.capped,
+		Members: slices.Clone(members),
+	}
 }
 
 func (g fakeGroups) Settle(_ context.Context, ends *group.Ends) (record.Settled, error) {
@@ -204,6 +228,13 @@ func (g fakeGroups) Apart(_ context.Context, _ string, r *group.Range, i int) (r
 }
 
 func (g fakeGroups) ReturnRange(_ context.Context, _ string, r *group.Range, indexes []int) (record.Settled, error) {
+	g.mu.Lock()
+	for _, i := range indexes {
+		if g.again {
+			g.back = append(g.back, g.members[i])
+		}
+	}
+	g.mu.Unlock()
 	return g.settled(told{what: "return", id: r.Group, indexes: indexes})
 }
 

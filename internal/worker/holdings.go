@@ -10,23 +10,23 @@ func (s *runs) take(p *pump) {
 		s.pumps = make(map[*pump]struct{})
 	}
 	s.pumps[p] = struct{}{}
-	if s.endings == nil {
-		s.endings = make(map[string]*endings)
+	if s.hands == nil {
+		s.hands = make(map[string]*hand)
 	}
-	p.endings = s.endings[p.ticket.Group]
-	if p.endings == nil {
-		p.endings = &endings{}
-		s.endings[p.ticket.Group] = p.endings
+	p.hand = s.hands[p.ticket.Group]
+	if p.hand == nil {
+		p.hand = &hand{}
+		s.hands[p.ticket.Group] = p.hand
 	}
-	p.endings.pumps++
+	p.hand.add(p)
 }
 
 func (s *runs) drop(p *pump) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pumps, p)
-	if p.endings.pumps--; p.endings.pumps == 0 {
-		delete(s.endings, p.ticket.Group)
+	if p.hand.remove(p) == 0 {
+		delete(s.hands, p.ticket.Group)
 	}
 }
 

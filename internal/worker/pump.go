@@ -23,26 +23,29 @@ const (
 
 // pump turns one ticket of a group into running members: it pulls ranges while it gets slots for them.
 //
-// Members that run long get a slot each. Short ones of a range share a slot and run one after the other; should one of them
+// Members that run long get a slot each, and those that follow them are taken a moment before they end (ahead.go). Short ones of a range share a slot and run one after the other; should one of them
 // turn out not to be short, the others get a slot of their own, so that a straggler holds up nobody.
 type pump struct {
 	w       *Worker
 	ticket  record.Ticket
 	queue   string
-	endings *endings   // of its group here
+	hand    *hand      // of its group here
 	claimed chan error // told and nil once the ticket is claimed, or is not ours to claim, or can be neither; holds one
 
-	state ticketState // owned by the goroutine of run, as is what follows
-	held  bool        // the group knows this worker as the ticket's holder
-	typ   string      // met last
-	pulls bool        // ranges may leave it to a pull to tell what they end with
-	early int         // times in a row that the group was not committed yet
+	state  ticketState // owned by the goroutine of run, as is what follows
+	held   bool        // the group knows this worker as the ticket's holder
+	typ    string      // met last
+	pulls  bool        // ranges may leave it to a pull to tell what they end with
+	capped bool        // no more than some of the group may run at once
+	early  int         // times in a row that the group was not committed yet
 
 	mu      sync.Mutex
 	waiting []*run // members of ranges that have not started, in order
 	runners int    // slots that work on waiting
 	fresh   int    // of these: have not taken a member yet
 	lastPop time.Time
+	long    bool        // members have a slot each, by the range that was taken last
+	begun   []time.Time // of those, while they run
 }
 
 // ticketState is how a ticket stands with its pump.
@@ -59,7 +62,7 @@ func (p *pump) run() {
 	w := p.w
 	slot := true // in hand
 	p.pulls = true
-	p.endings.begin()
+	p.hand.begin()
 	var place *Reservation
 	look, pause := time.NewTimer(holdFirst), holdFirst
 	defer look.Stop()
@@ -69,8 +72,9 @@ func (p *pump) run() {
 			switch {
 			case p.needsRunner():
 				p.startRunner()
+			case p.hand.startRunner():
 			case p.state == ticketLive:
-				p.pull()
+				p.pullFor()
 			default:
 				w.cfg.Slots.Release()
 			}
@@ -79,6 +83,12 @@ func (p *pump) run() {
 		idle := p.idle()
 		if p.state == ticketGone && idle {
 			break
+		}
+		due, next := p.ahead()
+		if due > 0 {
+			p.pull(0, due, evenly)
+			p.hand.landed(due)
+			continue
 		}
 		place = p.reserve(place)
 		var got <-chan struct{}
@@ -91,6 +101,8 @@ func (p *pump) run() {
 			tick = time.After(min(notYetFirst<<min(p.early, 10), notYetLast))
 		case !idle:
 			tick = time.After(stallAfter)
+		case next > 0:
+			tick = time.After(next)
 		}
 		select {
 		case <-got:
@@ -161,20 +173,31 @@ func (p *pump) acknowledge(err error) {
 	}
 }
 
-// pull takes the next range, and starts it in the slot in hand, which it uses or releases.
-func (p *pump) pull() {
-	w := p.w
-	slots, want := 1, w.sizes.want(p.typ, w.cfg.Slots.Size())
-	for !w.sizes.short(p.typ) && slots < want && w.cfg.Slots.TryAcquire() {
-		slots++ // those that get none wait here for the next that is free: for less than rangeWork, or they go back
+// pullFor takes the next range for the slot in hand, and for others that are free.
+func (p *pump) pullFor() {
+	slots, want, share := 1, p.w.sizes.want(p.typ, p.w.cfg.Slots.Size()), 0
+	if p.w.sizes.long(p.typ) {
+		want, share = together, evenly
 	}
+	for !p.w.sizes.short(p.typ) && slots < want && p.w.cfg.Slots.TryAcquire() {
+		slots++
+	}
+	if share > 0 {
+		want = slots
+	} // else those that get none wait here for the next that is free: for less than rangeWork, or they go back
+	p.pull(slots, want, share)
+}
+
+// pull takes the next range, and starts it in the slots in hand, which it uses or releases.
+func (p *pump) pull(slots, want, share int) {
+	w := p.w
 	var got group.Pull
 	nonce, tries := rand.Text(), 0
-	o, last := p.endings.take()
+	o, last := p.hand.take()
 	var settled record.Settled
 	err := w.tell("pull", p.ticket.Group, func(ctx context.Context) (err error) {
 		tries++
-		got, settled, err = w.cfg.Groups.Next(ctx, w.cfg.ID, p.ticket, nonce, want, last.ends)
+		got, settled, err = w.cfg.Groups.Next(ctx, w.cfg.ID, p.ticket, nonce, want, share, last.ends)
 		return err
 	})
 	if o != nil {
@@ -187,7 +210,7 @@ func (p *pump) pull() {
 	case got.Status == group.NotYet:
 		p.state = ticketNotYet
 	case got.Status == group.GotRange:
-		p.held, p.early = true, 0
+		p.held, p.early, p.capped = true, 0, got.Range.Capped
 		p.take(p.openRange(got.Range))
 	default: // Empty, Stale, Full
 		if got.Status == group.Stale {
@@ -233,78 +256,12 @@ func (p *pump) take(o *openRange) {
 			p.typ = m.Type
 		}
 	}
+	long := w.sizes.long(p.typ)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.long = long
 	p.waiting = append(p.waiting, ready...)
 	p.lastPop = now
-}
-
-// needsRunner reports whether a further slot should work on the members that wait.
-func (p *pump) needsRunner() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := len(p.waiting)
-	if n <= p.fresh {
-		return false
-	}
-	typ := p.waiting[0].job.Type
-	if !p.w.sizes.short(typ) || time.Since(p.lastPop) >= stallAfter {
-		return true
-	}
-	return time.Duration(p.runners)*shortRun < time.Duration(n)*p.w.sizes.mean(typ)
-}
-
-func (p *pump) idle() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.waiting) == 0
-}
-
-// startRunner works on the members that wait, in a slot that it takes over.
-func (p *pump) startRunner() {
-	p.mu.Lock()
-	p.runners++
-	p.fresh++
-	p.mu.Unlock()
-	go p.work(true)
-}
-
-func (p *pump) work(fresh bool) {
-	done := false
-	defer func() {
-		if done {
-			p.w.cfg.Slots.Release()
-		} else {
-			go p.work(false) // a handler called Goexit: its goroutine is gone, the slot and the others are still there
-		}
-	}()
-	now := time.Now() // read once a member
-	for {
-		r := p.pop(fresh, now)
-		if fresh = false; r == nil {
-			done = true
-			return
-		}
-		now = r.exec(now)
-	}
-}
-
-// pop returns the next member, nil if there is none: then this runner is over.
-func (p *pump) pop(fresh bool, now time.Time) *run {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if fresh {
-		p.fresh--
-	}
-	if len(p.waiting) == 0 {
-		p.runners--
-		return nil
-	}
-	r := p.waiting[0]
-	p.waiting[0] = nil
-	p.waiting = p.waiting[1:]
-	p.lastPop = now
-	return r
 }
 
 // yield lets others that wait have the ticket, at the tail of its queue.

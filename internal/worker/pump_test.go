@@ -44,7 +44,7 @@ func TestDecision36_EachMemberRunsOnceUnderSlots(t *testing.T) {
 		for _, took := range []time.Duration{0, 100 * time.Microsecond, 3 * time.Millisecond, 300 * time.Millisecond} {
 			t.Run(fmt.Sprintf("%d members of %s, %d slots, %d tickets", c.members, took, c.slots, c.tickets), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					f := &fakeFleet{}
+					f := &fakeFleet{again: true}
 					f.gather(c.members, "t")
 					var running, most, runs atomic.Int64
 					w := newWorker(t, f, c.slots, map[string]Handler{"t": func(context.Context, *Job) Result {
@@ -87,8 +87,8 @@ func TestRangesFollowTheMeasurement(t *testing.T) {
 		deliver(t, w, ticket)
 		w.wg.Wait()
 		synctest.Wait()
-		if f.sizes[0] != 1 || slices.Max(f.sizes) != rangeMax {
-			t.Errorf("ranges of %v, want 1 at first and then %d", f.sizes, rangeMax)
+		if f.sizes[0] != 4 || slices.Max(f.sizes) != rangeMax {
+			t.Errorf("ranges of %v, want one member for each slot at first and then %d", f.sizes, rangeMax)
 		}
 	})
 }

@@ -15,9 +15,9 @@ const tickEvery = 5 * time.Millisecond
 // openRange is a range of a group in this worker's hands, until each of its members has ended, left or gone back. It holds a drain up
 // that long.
 type openRange struct {
-	w       *Worker
-	r       *group.Range
-	endings *endings // of its group here, see offer
+	w    *Worker
+	r    *group.Range
+	hand *hand // of its group here
 
 	mu       sync.Mutex
 	opened   time.Time   // by Redis' clock
@@ -40,7 +40,7 @@ type openRange struct {
 // openRange takes a range into the worker's list. The caller holds up a drain.
 func (p *pump) openRange(r *group.Range) *openRange {
 	w := p.w
-	o := &openRange{w: w, r: r, endings: p.endings, opened: w.cfg.Redis(time.Now()), open: len(r.Members), runs: make([]run, 0, len(r.Members))}
+	o := &openRange{w: w, r: r, hand: p.hand, opened: w.cfg.Redis(time.Now()), open: len(r.Members), runs: make([]run, 0, len(r.Members))}
 	w.wg.Add(1)
 	w.runs.open(o)
 	return o
@@ -180,7 +180,7 @@ func (o *openRange) tell(now bool) {
 	o.overtime = o.overtime || now
 	if o.open == 0 && !o.overtime && !o.offered {
 		o.offered = true
-		o.overtime = o.telling || !o.endings.offer(o)
+		o.overtime = o.telling || !o.hand.offer(o)
 	}
 	if !o.overtime {
 		o.keepTicking()

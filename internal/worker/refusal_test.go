@@ -127,12 +127,12 @@ func TestWhatIsNeitherClaimedNorBackComesAgain(t *testing.T) {
 // deafGroups refuses pulls, too.
 type deafGroups struct{ fakeGroups }
 
-func (g deafGroups) Next(ctx context.Context, worker string, t record.Ticket, nonce string, want int, done *group.Ends) (group.Pull, record.Settled, error) {
+func (g deafGroups) Next(ctx context.Context, worker string, t record.Ticket, nonce string, want, share int, done *group.Ends) (group.Pull, record.Settled, error) {
 	g.mu.Lock()
 	err := g.answer()
 	g.mu.Unlock()
 	if err != nil {
 		return group.Pull{}, record.Settled{}, err
 	}
-	return g.fakeGroups.Next(ctx, worker, t, nonce, want, done)
+	return g.fakeGroups.Next(ctx, worker, t, nonce, want, share, done)
 }

@@ -20,8 +20,8 @@ type runs struct {
 	held     map[*run]struct{} // but for those that ranges hold
 	ranges   map[*openRange]struct{}
 	pumps    map[*pump]struct{}
-	endings  map[string]*endings // of the pumps, by group
-	draining atomic.Bool         // what comes now goes back at once
+	hands    map[string]*hand // of the pumps, by group
+	draining atomic.Bool      // what comes now goes back at once
 }
 
 // add enters a run; true means that the drain is at its end and the handler must not begin.

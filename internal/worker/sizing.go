@@ -5,11 +5,14 @@ import (
 	"time"
 )
 
-// How much of a group is taken at once.
+// How much of a group is taken at once: so much work, or of long members as many as slots are free, but no more than an equal part for
+// each of so many pulls of what is left, so that workers share a small gather.
 const (
 	rangeWork = 20 * time.Millisecond // of work in a range
 	rangeMax  = 64                    // members of a range
 	shortRun  = time.Millisecond      // members under this share a slot, so a range may hold more of them than there are slots
+	together  = 8                     // long members of a range at most, where slots are free for them
+	evenly    = 32                    // pulls that share what is left of long members
 	leap      = 8                     // times the mean: a run counts for no longer, see observe
 )
 
@@ -53,8 +56,14 @@ func (z *sizer) short(typ string) bool {
 	return mean > 0 && mean < shortRun
 }
 
-// want returns how many members to take of a group in which the type was met last, with that many slots for them: 1 for a
-// type that never ran here, else rangeWork of it, and more than slots only of short ones.
+// long reports whether members of the type are taken one for each slot: also of one that never ran here.
+func (z *sizer) long(typ string) bool {
+	mean := z.mean(typ)
+	return mean == 0 || mean > rangeWork/2
+}
+
+// want returns how many members to take of a group in which the type was met last, with that many slots for them: 1 of long ones,
+// else rangeWork of them, and more than slots only of short ones.
 func (z *sizer) want(typ string, slots int) int {
 	mean := z.mean(typ)
 	if mean == 0 {

@@ -34,7 +34,7 @@ type Records interface {
 // Groups is what it needs of group.Store.
 type Groups interface {
 	// Next settles done, if there is any, and pulls.
-	Next(ctx context.Context, worker string, t record.Ticket, nonce string, want int, done *group.Ends) (group.Pull, record.Settled, error)
+	Next(ctx context.Context, worker string, t record.Ticket, nonce string, want, share int, done *group.Ends) (group.Pull, record.Settled, error)
 	Settle(ctx context.Context, ends *group.Ends) (record.Settled, error)
 	Leave(ctx context.Context, worker string, r *group.Range, index int, f *record.Failure, delay time.Duration) (record.Settled, error)
 	Apart(ctx context.Context, worker string, r *group.Range, index int) (record.Settled, error)

@@ -1,6 +1,7 @@
 -- next settles what a worker has of an open range, if it names one, and goes on with its ticket: one round trip from range to range.
 -- KEYS  1 the shard's prefix; touches what settle touches, and a:<nonce>:<bucket> y:<group> f:<group>
--- ARGV  of an item: group nonce place number worker pull-nonce want have (the segment that the caller holds, -1 none), then as settle has
+-- ARGV  of an item: group nonce place number worker pull-nonce want share (at most such a part of what is unclaimed, 0 none)
+--       have (the segment that the caller holds, -1 none), then as settle has
 --       them: range ('' none) number runs blob counts failed-index failed-state failure
 -- ANSWER {'' nothing to settle | ok | fenced | gone, 0|1 outbox, then as pull answers, then hand-overs of those that it made room for}
 --
@@ -40,7 +41,7 @@ local function settle_whole(gid, f, set, rid, number, worker, runs, blob, counts
 end
 
 -- pull_plain takes members from the cursor for a ticket that the worker holds, where nothing stands in the way; else it is nil.
-local function pull_plain(gid, f, set, nonce, place, number, worker, call, want, have)
+local function pull_plain(gid, f, set, nonce, place, number, worker, call, want, share, have)
   if f.no ~= nonce or f.mr or f.bs or f.bd or f.c or f.dl or not f.sa or f.cs >= tonumber(f.sn) then return nil end
   local no, holder, last = string.match(f.t or '', '^(%d+);([^;]*);([^;]*);')
   if no ~= number or holder ~= worker or last == call then return nil end
@@ -49,6 +50,7 @@ local function pull_plain(gid, f, set, nonce, place, number, worker, call, want,
   if not args then return nil end
   local first, count = string.match(args, '^1;(%d+);(%d+)\n')
   local from, after = math.max(f.ci, tonumber(first)), first + count
+  if share ~= '0' then want = math.min(want, math.ceil((f.n - f.ci) / share)) end
   local to = math.min(from + want, after)
   local map, at = one_chunk(gid, from, to)
   if from >= to or not map then return nil end
@@ -61,10 +63,10 @@ local function pull_plain(gid, f, set, nonce, place, number, worker, call, want,
   set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'ci', to, 'rn', rid
   set[n + 5], set[n + 6] = 't' .. place, number .. ';' .. worker .. ';' .. call .. ';' .. rid .. ';1'
   if to == after then set[n + 7], set[n + 8] = 'cs', seg + 1 end
-  return {'range', rid, from, to, 1, 0, seg, '', tostring(seg) == have and '' or args, f.q, f.qa, '0'}
+  return {'range', rid, from, to, 1, 0, seg, '', tostring(seg) == have and '' or args, f.q, f.qa, '0', ''}
 end
 
-local function item(gid, nonce, place, number, worker, call, want, have, rid, rnumber, runs, blob, counts, findex, fstate, ferr)
+local function item(gid, nonce, place, number, worker, call, want, share, have, rid, rnumber, runs, blob, counts, findex, fstate, ferr)
   local v = redis.call('HMGET', k_record(gid), 'no', 'n', 'bs', 'bd', 'c', 'dl', 'sa', 'mw', 'w', 'cs', 'ci', 'sn', 'sq', 'dn', 'rn', 'n:succeeded',
     'q', 'qa', 't' .. place, 'mr')
   local f = {no = v[1], n = v[2], bs = v[3], bd = v[4], c = v[5], dl = v[6], sa = v[7], mw = v[8], w = v[9], cs = tonumber(v[10] or 0),
@@ -73,7 +75,7 @@ local function item(gid, nonce, place, number, worker, call, want, have, rid, rn
   local set, settled, outbox, answer = {}, '', 0, nil
   if rid == '' or settle_whole(gid, f, set, rid, rnumber, worker, runs, blob, counts) then
     if rid ~= '' then settled = 'ok' end
-    answer = pull_plain(gid, f, set, nonce, place, number, worker, call, want, have)
+    answer = pull_plain(gid, f, set, nonce, place, number, worker, call, want, share, have)
     if set[1] then redis.call('HSET', k_record(gid), unpack(set)) end
   else
     full = full or fragments()
@@ -82,7 +84,7 @@ local function item(gid, nonce, place, number, worker, call, want, have, rid, rn
   end
   if not answer then
     full = full or fragments()
-    answer = full.pull(gid, nonce, place, number, worker, call, want, have)
+    answer = full.pull(gid, nonce, place, number, worker, call, want, share, have)
   end
   if f.mr then
     full.room.pulling = false

@@ -1,6 +1,6 @@
 -- pull claims a ticket, or goes on with it, and takes the next range of its group. It answers
---   range, id, from, to, number, crashes, segment, map ('' all are open), arguments ('' if held), queue, queued, deadline, then index and failure of
---     each member whose end was requested
+--   range, id, from, to, number, crashes, segment, map ('' all are open), arguments ('' if held), queue, queued, deadline, MaxRunning ('' none), then index and
+--     failure of each member whose end was requested
 --   empty: the ticket is closed · full: no permit is free, the ticket waits in the record · notyet: ask again soon · sweep: end what is unclaimed, then pull again · stale: drop it
 -- A range takes a permit for each of its members, though short ones may run one after the other: it is at most a part of the bound, so that
 -- several workers always have one.
@@ -14,7 +14,7 @@ local function park(gid, place, worker)
   redis.call('HSET', gk, 't' .. place, S(redis.call('HINCRBY', gk, 'tn', 1)) .. ';;;;p', 'pk', parked == '' and place or parked .. ',' .. place)
 end
 
-local function pull(gid, nonce, place, number, worker, call, want, have)
+local function pull(gid, nonce, place, number, worker, call, want, share, have)
   local gk, now = k_record(gid), now_ms()
   local g = group_read(gid)
   if g.no ~= nonce then
@@ -48,15 +48,17 @@ local function pull(gid, nonce, place, number, worker, call, want, have)
         return {'sweep'}
       end
     end
+    want = num(want)
+    if share ~= '0' then want = math.min(want, math.ceil((num(g.n) - num(redis.call('HGET', gk, 'ci'))) / share)) end
     if g.mr then
       local room = num(g.mr) - num(redis.call('HGET', gk, 'pm'))
       if room < 1 and not exhausted(gid) then
         park(gid, place, worker)
         return {'full'}
       end
-      want = math.min(num(want), room, math.ceil(num(g.mr) / SHARES))
+      want = math.min(want, room, math.ceil(num(g.mr) / SHARES))
     end
-    local from, to, n, died, seg, left, m, except = take_range(gid, num(want))
+    local from, to, n, died, seg, left, m, except = take_range(gid, math.max(want, 1))
     if not from and not exhausted(gid) then -- long stretches of members that ranges do not carry
       redis.call('HSET', gk, 't' .. place, number .. ';' .. worker .. ';;;1')
       return {'notyet'}
@@ -78,7 +80,7 @@ local function pull(gid, nonce, place, number, worker, call, want, have)
   redis.call('HSET', gk, 't' .. place, number .. ';' .. worker .. ';' .. call .. ';' .. rid .. ';1')
   local args = ''
   if p[7] ~= have then args = redis.call('HGET', k_args(g.no, math.floor(tonumber(p[7]) / BUCKET)), p[7]) or '' end
-  local answer = {'range', rid, p[1], p[2], p[3], crash_count(p[4], now), p[7], map, args, g.q, g.qa, g.dl or '0'}
+  local answer = {'range', rid, p[1], p[2], p[3], crash_count(p[4], now), p[7], map, args, g.q, g.qa, g.dl or '0', g.mr or ''}
   if redis.call('EXISTS', k_flags(gid)) == 1 then
     for i = tonumber(p[1]), tonumber(p[2]) - 1 do
       local c = redis.call('HGET', k_flags(gid), S(i))
