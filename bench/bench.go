@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/gatherq/gatherq/bench/report"
 	"github.com/gatherq/gatherq/internal/cli"
@@ -27,6 +28,7 @@ type Config struct {
 	Rounds   int        // that count, after one that does not: 1 to 100
 	Members  int        // of the largest gather: 1,000 to 9,000,000
 	Fleet    int        // idle worker processes: 1 to 200
+	Profiles string     // a directory for profiles of one more round of each side, which does not count; empty: none
 	Quick    bool       // everything small: whether it runs, not how fast
 	Force    bool       // although Redis holds more than 1,000 keys
 	Stderr   io.Writer  // of the worker processes
@@ -47,6 +49,11 @@ func (cfg Config) check() ([]scenario, error) {
 		return nil, cli.Usagef("--members %d: must be from 1000 to %d", cfg.Members, maxMembers)
 	case cfg.Fleet < 1 || cfg.Fleet > maxFleet:
 		return nil, cli.Usagef("--fleet %d: must be from 1 to %d", cfg.Fleet, maxFleet)
+	}
+	if cfg.Profiles != "" {
+		if err := os.MkdirAll(cfg.Profiles, 0o755); err != nil {
+			return nil, cli.Usagef("--profiles: %w", err)
+		}
 	}
 	selected, err := selectScenarios(scenarios(cfg), cfg.Only)
 	if err != nil {
@@ -71,6 +78,7 @@ func Run(ctx context.Context, cfg Config) (run report.Run, err error) {
 	if run.Environment, err = s.environment(); err != nil {
 		return run, err
 	}
+	s.env = run.Environment
 	cfg.Progress(fmt.Sprintf("%s, keys of this run: *%s*", run.Environment, s.keys))
 	for _, sc := range selected {
 		err := s.measure(sc, func(sample report.Sample) {

@@ -130,6 +130,7 @@ func wake(processes, times int, parked time.Duration) side {
 		r.set(report.WakeCommands, all.Median)
 		r.set("wake_commands_max", all.Max)
 		r.set("background_commands", before.Median)
+		r.set("background_commands_mean", before.Mean)
 		return nil
 	}}
 }

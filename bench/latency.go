@@ -129,6 +129,9 @@ func (p *pinger) work(ctx context.Context) error {
 	if err := p.rdb.Ping(ctx).Err(); err != nil { // its connection
 		return err
 	}
+	p.mu.Lock()
+	p.took = nil
+	p.mu.Unlock()
 	running, stop := context.WithCancel(ctx)
 	p.stop, p.ended = stop, make(chan struct{})
 	go func() {

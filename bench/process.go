@@ -53,7 +53,7 @@ func (s *session) start(jobs ...job) ([]*process, error) {
 }
 
 func (s *session) startOne(j job) (*process, error) {
-	j.Target, j.Keys = s.cfg.Target, s.keys
+	j.Target, j.Keys, j.Profiles = s.cfg.Target, s.keys, s.cfg.Profiles
 	// Not with a context: it ends with its input, and is killed where it does not listen.
 	command := exec.Command(s.cfg.Program, WorkerCommand)
 	command.Env = environment()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 type scenario struct {
 	name  string
 	once  bool  // one round and none that does not count: what is counted does not swing like what is timed
+	cold  bool  // no round that does not count: a round takes long, or counts all the same
 	jobs  []job // worker processes that all sides share
 	fresh bool  // those are new in each round
 	sides []side
@@ -93,8 +95,11 @@ func (s *session) measure(sc scenario, emit func(report.Sample)) (err error) {
 	own := make([][]*process, len(sc.sides))
 	defer func() { stopAll(slices.Concat(shared, slices.Concat(own...))) }()
 	rounds, first := s.cfg.Rounds, 0
+	if sc.once || sc.cold {
+		first = 1
+	}
 	if sc.once {
-		rounds, first = 1, 1
+		rounds = 1
 	}
 	for number := first; number <= rounds; number++ {
 		if len(shared) == 0 {
@@ -102,7 +107,7 @@ func (s *session) measure(sc scenario, emit func(report.Sample)) (err error) {
 				return fmt.Errorf("%s: %w", sc.name, err)
 			}
 		}
-		for i, sd := range sc.sides {
+		for i, sd := range sc.turns(number) {
 			if len(own[i]) == 0 {
 				if own[i], err = s.start(sd.jobs...); err != nil {
 					return fmt.Errorf("%s, %s: %w", sc.name, sd.name, err)
@@ -120,6 +125,11 @@ func (s *session) measure(sc scenario, emit func(report.Sample)) (err error) {
 				emit(sample)
 				s.cfg.Progress(fmt.Sprintf("%s: %s, round %d of %d: %s", sc.name, sd.name, number, rounds, sample.Brief()))
 			}
+			if s.cfg.Profiles != "" && number == rounds {
+				if err := s.profile(sc, sd, workers); err != nil {
+					return fmt.Errorf("%s, %s, the round that is profiled: %w", sc.name, sd.name, err)
+				}
+			}
 			if sd.alone {
 				stopAll(own[i])
 				own[i] = nil
@@ -131,6 +141,15 @@ func (s *session) measure(sc scenario, emit func(report.Sample)) (err error) {
 		}
 	}
 	return nil
+}
+
+// turns returns the sides in the order of a round: every second one from behind, so that none is always the first. Where workers are new in
+// each round the order says how warm they are.
+func (sc scenario) turns(round int) iter.Seq2[int, side] {
+	if round%2 == 0 && !sc.fresh {
+		return slices.Backward(sc.sides)
+	}
+	return slices.All(sc.sides)
 }
 
 // measureSide runs one round. The processes work meanwhile, and rest after it.

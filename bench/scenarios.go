@@ -71,13 +71,13 @@ func scenarios(cfg Config) []scenario {
 		}},
 		{name: "idle-alone", once: true, sides: []side{idle(1, parkTime, idleTime)}},
 		{name: "idle-fleet", once: true, sides: []side{idle(cfg.Fleet, parkTime, idleTime)}},
-		{name: "awaits", once: true, sides: []side{awaits(size(10_000, 500))}},
+		{name: "awaits", cold: true, sides: []side{awaits(size(10_000, 500))}},
 		{name: "stored", sides: []side{stored(size(fanOutMembers, 2_000))}},
-		{name: "latency", once: true, sides: []side{latency(size(cfg.Members, 5_000), size(20, 2))}},
-		{name: "stream", once: true, sides: []side{
+		{name: "latency", cold: true, sides: []side{latency(size(cfg.Members, 5_000), size(20, 2))}},
+		{name: "stream", cold: true, sides: []side{
 			stream(size(cfg.Members, 5_000), 0),
 			stream(size(cfg.Members, 5_000), size(15_000, 200)),
 		}},
-		{name: "wake", once: true, sides: []side{wake(size(wakeWorkers, 3), size(20, 3), parkTime)}},
+		{name: "wake", cold: true, sides: []side{wake(size(wakeWorkers, 3), size(20, 3), parkTime)}},
 	}
 }

@@ -35,6 +35,7 @@ type session struct {
 	ctx    context.Context //nolint:containedctx // the life of the session, which calls share
 	cancel context.CancelCauseFunc
 	rdb    *redis.Client
+	env    report.Environment
 	client *jobs.Client // of gatherq, over rdb: a new one for each scenario, which has no subscription yet
 	keys   keyspace
 	pids   []int // of all worker processes so far

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -31,6 +32,7 @@ type job struct {
 	Members       int           `json:"members,omitempty"`
 	CheckInterval time.Duration `json:"check_interval,omitempty"`
 	Concurrency   int           `json:"concurrency,omitempty"`
+	Profiles      string        `json:"profiles,omitempty"` // a directory
 }
 
 // order is what a worker process is told after that, one line each, and answers with a line.
@@ -40,6 +42,9 @@ const (
 	orderWork  order = "work"  // begin, or go on
 	orderRest  order = "rest"  // leave Redis alone until told to go on
 	orderUsage order = "usage" // tell what was used and seen so far
+
+	orderProfile  order = "profile"  // begin a CPU profile
+	orderProfiled order = "profiled" // end it
 )
 
 // answer is a worker process' line on its standard output.
@@ -111,7 +116,7 @@ func Work(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 			}
 			return nil
 		case o := <-next:
-			if err := answers.Encode(obey(ctx, r, o)); err != nil {
+			if err := answers.Encode(obey(ctx, r, j, o)); err != nil {
 				return err
 			}
 		}
@@ -121,7 +126,7 @@ func Work(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 // errEnd is the end of a worker process that was told to end.
 var errEnd = errors.New("told to end")
 
-func obey(ctx context.Context, r role, o order) (a answer) {
+func obey(ctx context.Context, r role, j job, o order) (a answer) {
 	var err error
 	switch o {
 	case orderWork:
@@ -134,6 +139,10 @@ func obey(ctx context.Context, r role, o order) (a answer) {
 			a.Values = make(map[string]float64)
 		}
 		a.Values[cpuValue] = cpuMicros()
+	case orderProfile:
+		err = beginProfile(filepath.Join(j.Profiles, profileOf(os.Getpid())))
+	case orderProfiled:
+		err = endProfile()
 	default:
 		err = fmt.Errorf("no order %q", o)
 	}

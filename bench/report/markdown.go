@@ -33,7 +33,7 @@ func Environments(runs []Run) string {
 		if e.Commit != "" {
 			fmt.Fprintf(&b, ", commit %s", e.Commit)
 		}
-		fmt.Fprintf(&b, "; rounds: %d", run.Settings.Rounds)
+		fmt.Fprintf(&b, "; rounds: %d; idle fleet: %d", run.Settings.Rounds, run.Settings.Fleet)
 		if run.Settings.Quick {
 			b.WriteString(" of `--quick`, **too short to mean anything**")
 		}

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Spread is the median of some values and how far they reach.
+// Spread is the median and the mean of some values and how far they reach.
 type Spread struct {
-	Min, Median, Max float64
-	Count            int
+	Min, Median, Mean, Max float64
+	Count                  int
 }
 
 // SpreadOf returns the spread of values, the zero Spread of none.
@@ -25,7 +25,11 @@ func SpreadOf(values []float64) Spread {
 	if len(sorted)%2 == 0 {
 		median = (sorted[middle-1] + sorted[middle]) / 2
 	}
-	return Spread{Min: sorted[0], Median: median, Max: sorted[len(sorted)-1], Count: len(sorted)}
+	sum := 0.0
+	for _, v := range sorted {
+		sum += v
+	}
+	return Spread{Min: sorted[0], Median: median, Mean: sum / float64(len(sorted)), Max: sorted[len(sorted)-1], Count: len(sorted)}
 }
 
 // Percentile returns that of sorted in microseconds, for a percent from 0 to 100; 0 of none.

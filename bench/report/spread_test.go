@@ -12,9 +12,9 @@ func TestSpread(t *testing.T) {
 		want   Spread
 	}{
 		{nil, Spread{}},
-		{[]float64{7}, Spread{Min: 7, Median: 7, Max: 7, Count: 1}},
-		{[]float64{4, 1, 3, 2}, Spread{Min: 1, Median: 2.5, Max: 4, Count: 4}},
-		{[]float64{5, 1, 9}, Spread{Min: 1, Median: 5, Max: 9, Count: 3}},
+		{[]float64{7}, Spread{Min: 7, Median: 7, Mean: 7, Max: 7, Count: 1}},
+		{[]float64{4, 1, 3, 2}, Spread{Min: 1, Median: 2.5, Mean: 2.5, Max: 4, Count: 4}},
+		{[]float64{5, 1, 9}, Spread{Min: 1, Median: 5, Mean: 5, Max: 9, Count: 3}},
 	} {
 		if got := SpreadOf(test.values); got != test.want {
 			t.Errorf("%v: %+v, want %+v", test.values, got, test.want)

@@ -30,8 +30,9 @@ FILE gets the raw samples and where they were taken, as one JSON document. With 
 Use a Redis that nothing else uses: CPU time and commands are the whole server's. All keys of a run have a random name in them and are
 removed at the end, after Ctrl-C too; a Redis with more than 1,000 keys is refused without --force. --namespace plays no part.`,
 		Example: `  redis-server --port 7391 --save '' --appendonly no &
-  producer bench --redis redis://127.0.0.1:7391                 # everything: a quarter of an hour
+  producer bench --redis redis://127.0.0.1:7391                 # everything: twenty minutes
   producer bench --only gather,round-trip --rounds 3 samples.json
+  producer bench --only single-256 --rounds 1 --profiles /tmp/p && go tool pprof -top /tmp/p/single-256.gatherq.worker-1.pprof
   producer bench --quick                                        # a minute: whether everything runs`,
 		Args: arguments(0, 1),
 	}
@@ -43,6 +44,7 @@ removed at the end, after Ctrl-C too; a Redis with more than 1,000 keys is refus
 	flags.IntVar(&cfg.Rounds, "rounds", 5, "rounds that count, after one that does not; 1 to 100")
 	flags.IntVar(&cfg.Members, "members", 1_000_000, "members of the largest gather; 1000 to 9000000")
 	flags.IntVar(&cfg.Fleet, "fleet", 20, "idle worker processes whose commands are counted; 1 to 200")
+	flags.StringVar(&cfg.Profiles, "profiles", "", "write CPU profiles and INFO commandstats of one more round of each side into `DIR`; it does not count")
 	flags.BoolVar(&cfg.Quick, "quick", false, "small numbers and one round: whether it runs, not how fast")
 	flags.BoolVar(&cfg.Force, "force", false, "go on although Redis holds more than 1,000 keys")
 	return cmd
