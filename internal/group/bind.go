@@ -192,7 +192,7 @@ func (s *Store) createMember(ctx context.Context, m *Member, within bounds) ([]r
 
 func (s *Store) alone(ctx context.Context, gid string, index int, m *Member, within bounds) ([]record.HandOver, error) {
 	at, deadline := within.of(m.Profile)
-	r := s.run(ctx, aloneScript, gid, gid, index, m.Type, m.Queue, m.Args, m.Options, record.Millis(m.Retention), record.Millis(m.Delay),
+	r := s.run(ctx, aloneScript, gid, gid, index, m.Type, m.Queue, m.Args, m.Options, record.Millis(m.Retention), record.DelayMillis(m.Delay),
 		record.TimeMillis(at), record.TimeMillis(deadline), record.Millis(m.MaxPending))
 	if word := r.Str(); word != "ok" || !r.More() {
 		return nil, r.Err

@@ -234,7 +234,7 @@ func (s *Store) leave(ctx context.Context, worker string, r *Range, index int, f
 		return record.Settled{}, fmt.Errorf("group %s: member %d is not in range %d to %d", r.Group, index, r.From, r.To)
 	}
 	return record.ReadSettled(s.run(ctx, leaveScript, r.Group, r.Group, r.ID, r.Number, worker, index, m.Type, r.Queue, m.Args, m.Options,
-		record.Millis(m.Retention), record.Millis(delay), charged, f.Encode(), unknown))
+		record.Millis(m.Retention), record.DelayMillis(delay), charged, f.Encode(), unknown))
 }
 
 // ReturnRange gives members back that have not started, nothing charged; they are taken before all others. The hand-over, if there

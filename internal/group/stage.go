@@ -252,7 +252,7 @@ func (st *Stage) commit(ctx context.Context, out *Committed) (waits bool, ticket
 	binary.BigEndian.PutUint64(count[:], uint64(st.members))
 	st.digest.Write(count[:])
 	c := conn.NewCall(commitScript, st.store.keys.PrefixOf(sp.ID), sp.ID, st.nonce, st.members, st.segs, sp.Queue, st.digest.Sum(nil)[:16], sp.Options,
-		record.Millis(sp.Retention), record.Millis(sp.Delay), record.TimeMillis(sp.At), record.TimeMillis(sp.Deadline), record.Millis(sp.MaxPending), string(policy),
+		record.Millis(sp.Retention), record.DelayMillis(sp.Delay), record.TimeMillis(sp.At), record.TimeMillis(sp.Deadline), record.Millis(sp.MaxPending), string(policy),
 		sp.RetryOf, min(maxTickets, st.inRange), bind, bound)
 	// What was staged before lies in the same shard, so that its confirmation holds for all of the group.
 	c.Confirm = true

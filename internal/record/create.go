@@ -65,7 +65,7 @@ func (s *Store) createCall(script *conn.Script, t NewTask) *conn.Call {
 		policy = Return
 	}
 	return conn.NewCall(script, s.keys.PrefixOf(t.ID), t.ID, t.Type, t.Queue, t.Args, t.Digest, t.Options, Millis(t.Retention),
-		Millis(t.Delay), TimeMillis(t.At), TimeMillis(t.Deadline), Millis(t.MaxPending), string(policy), t.RetryOf, t.Nonce, t.Inbox)
+		DelayMillis(t.Delay), TimeMillis(t.At), TimeMillis(t.Deadline), Millis(t.MaxPending), string(policy), t.RetryOf, t.Nonce, t.Inbox)
 }
 
 // ReadCreated reads the answer to CreateCall.

@@ -2,9 +2,12 @@ package record_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/gatherq/gatherq/internal/record"
 )
@@ -52,4 +55,25 @@ func TestDecision42_TimesAreRoundedUp(t *testing.T) {
 	if record.TimeMillis(time.Time{}) != 0 {
 		t.Error("none is 0")
 	}
+}
+
+// What is due after a delay is due no earlier than that after its creation, though Redis' clock counts whole milliseconds.
+func TestDecision42_ADelayIsNeverShort(t *testing.T) {
+	each(t, func(t *testing.T, s *record.Store, rdb *redis.Client) {
+		for i := range 200 {
+			nt := task(fmt.Sprint("t", i))
+			nt.Delay = time.Duration(i%3+1) * time.Millisecond
+			due := time.Now().Add(nt.Delay) // before the creation is sent: where it takes 0.1 ms a short delay shows in nine of ten
+			if _, err := s.Create(t.Context(), nt); err != nil {
+				t.Fatal(err)
+			}
+			ms, err := rdb.HGet(t.Context(), s.Keys().Record(nt.ID), "du").Int64()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if early := due.Sub(time.UnixMilli(ms)); early > 0 {
+				t.Fatalf("a delay of %v ends %v early", nt.Delay, early)
+			}
+		}
+	})
 }

@@ -111,3 +111,12 @@ func TimeMillis(t time.Time) int64 {
 
 // Millis is a duration as scripts take it: rounded up, so that nothing that is not zero becomes zero.
 func Millis(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
+
+// DelayMillis is a time from now on as scripts take it, which add it to Redis' clock: that counts whole milliseconds, so what begins near the
+// end of one would start early by nearly as much.
+func DelayMillis(d time.Duration) int64 {
+	if d <= 0 {
+		return 0
+	}
+	return Millis(d) + 1
+}

@@ -29,7 +29,7 @@ func (s *Store) Settle(ctx context.Context, worker string, ref Ref, out Outcome)
 
 // Retry charges a failed attempt; the next one comes after delay. A task whose cancel was requested ends with f instead.
 func (s *Store) Retry(ctx context.Context, worker string, ref Ref, f *Failure, delay time.Duration) (Settled, error) {
-	return ReadSettled(s.run(ctx, retryScript, s.keys.PrefixOf(ref.ID), ref.ID, ref.Number, worker, Millis(delay), f.Encode()))
+	return ReadSettled(s.run(ctx, retryScript, s.keys.PrefixOf(ref.ID), ref.ID, ref.Number, worker, DelayMillis(delay), f.Encode()))
 }
 
 // GiveBack returns a claimed task, nothing charged, after delay. With delay 0 the answer has its hand-over. A task whose
@@ -39,7 +39,7 @@ func (s *Store) GiveBack(ctx context.Context, worker string, ref Ref, delay time
 	if unknownType {
 		unknown = 1
 	}
-	return ReadSettled(s.run(ctx, givebackScript, s.keys.PrefixOf(ref.ID), ref.ID, ref.Number, worker, Millis(delay), unknown))
+	return ReadSettled(s.run(ctx, givebackScript, s.keys.PrefixOf(ref.ID), ref.ID, ref.Number, worker, DelayMillis(delay), unknown))
 }
 
 // ReadSettled reads {ok, outbox, hand-over, {others}…} as all scripts answer that change what a holder holds: a hand-over is a ticket of
