@@ -142,7 +142,11 @@ func TestDecision41_WorkMovedByHandStartsWithinASecond(t *testing.T) {
 		const queue = "gatherq:default"
 		roundTrip(t, c) // the queue exists now
 		var took []time.Duration
-		for range 6 {
+		times := 6
+		if inFull() {
+			times = 30
+		}
+		for i := range times {
 			if err := inspector.PauseQueue(queue); err != nil {
 				t.Fatal(err)
 			}
@@ -160,7 +164,8 @@ func TestDecision41_WorkMovedByHandStartsWithinASecond(t *testing.T) {
 			if err := inspector.UnpauseQueue(queue); err != nil {
 				t.Fatal(err)
 			}
-			pause(t, 300*time.Millisecond) // the worker rests again: the bell rang for nothing
+			// The worker rests again: the bell rang for nothing. Not always as long after its beat.
+			pause(t, time.Duration(300+i*370%1000)*time.Millisecond)
 			moved := time.Now()
 			if err := inspector.RunTask(queue, pending[0].ID); err != nil {
 				t.Fatal(err)
@@ -170,13 +175,8 @@ func TestDecision41_WorkMovedByHandStartsWithinASecond(t *testing.T) {
 			}
 			took = append(took, time.Since(moved))
 		}
-		slices.Sort(took)
-		t.Logf("%v", took)
-		// A second is the promise, and what an idle machine keeps (the log says). Without the beat's look it is the end of a wait at the
-		// bells, 5 s away, so half of that tells the two apart on a machine that does much else.
-		if p50 := took[len(took)/2]; p50 > 2500*time.Millisecond {
-			t.Errorf("half of them took %v and more: %v", p50, took)
-		}
+		// Without the beat's look it is the end of a wait at the bells, 5 s away, so half of that tells the two apart.
+		startsWithinASecond(t, took, 0.5, 2500*time.Millisecond)
 	})
 }
 
@@ -199,7 +199,11 @@ func TestDecision43_PlainTasksStartWithinASecond(t *testing.T) {
 	serve(t, w)
 	plain := asynq.NewClientFromRedisClient(s.Client(t))
 	var took []time.Duration
-	for range 9 {
+	times := 9
+	if inFull() {
+		times = 60
+	}
+	for range times {
 		enqueued := time.Now()
 		if _, err := plain.Enqueue(asynq.NewTask("mail", nil), asynq.Queue("mail")); err != nil {
 			t.Fatal(err)
@@ -212,10 +216,18 @@ func TestDecision43_PlainTasksStartWithinASecond(t *testing.T) {
 		}
 		pause(t, 50*time.Millisecond)
 	}
-	slices.Sort(took)
-	t.Logf("%v", took)
-	// asynq's own pace would be half a second to one and a half; there is room here for a machine that does much else.
-	if late := took[len(took)*3/4]; late > 3*time.Second {
-		t.Errorf("a quarter took %v and more: %v", late, took)
+	startsWithinASecond(t, took, 0.75, 3*time.Second)
+}
+
+// startsWithinASecond wants all of it on a machine that does nothing else, and elsewhere, where steps take as long as the machine likes, that
+// quantile within the looser limit.
+func startsWithinASecond(t *testing.T, took []time.Duration, q float64, loose time.Duration) {
+	t.Helper()
+	figure(t, "no-ring", map[string]any{"tasks": len(took), "p50_ms": millis(quantile(took, 0.5)), "max_ms": millis(slices.Max(took))})
+	if last := slices.Max(took); inFull() && last > time.Second {
+		t.Errorf("one took %v: %v", last, took)
+	}
+	if at := quantile(took, q); at > loose {
+		t.Errorf("the %v quantile is %v: %v", q, at, took)
 	}
 }

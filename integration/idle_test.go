@@ -45,7 +45,7 @@ func TestDecision41_AnIdleWorkerIsCheap(t *testing.T) {
 			pause(t, tt.window)
 			lines := m.take()
 			rate := float64(len(lines)) / tt.window.Seconds() / float64(tt.workers)
-			t.Logf("%.2f commands/s of each of %d workers", rate, tt.workers)
+			figure(t, "idle", map[string]any{"workers": tt.workers, "seconds": tt.window.Seconds(), "commands_per_s": rate})
 			if rate > idleBudget || rate < 1 {
 				t.Errorf("%.2f commands/s of each of %d workers, want from 1 to %d:\n%s", rate, tt.workers, idleBudget, census(lines))
 			}
@@ -251,7 +251,7 @@ func TestDecision41_OneCreateWakesOneWorker(t *testing.T) {
 						woken[names[l.addr]] = true
 					}
 				}
-				t.Logf("%d commands", len(caused))
+				figure(t, "wake", map[string]any{"workers": workers, "commands": len(caused), "woken": len(woken)})
 				if len(caused) > wakeBudget || len(caused) < 6 || len(woken) != 1 {
 					t.Errorf("%d commands, %d workers woken; want at most %d, and one:\n%s", len(caused), len(woken), wakeBudget, &text)
 				}
