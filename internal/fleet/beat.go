@@ -99,6 +99,7 @@ type Beat struct {
 
 	rewinds atomic.Uint64
 	looking atomic.Bool     // Rewound is at work
+	patient time.Time       // until then the others are not judged meanwhile
 	anew    bool            // no reading went out since
 	life    context.Context //nolint:containedctx // ends with Run
 	end     context.CancelFunc
@@ -186,7 +187,7 @@ func (b *Beat) Once(ctx context.Context) (soon bool, err error) {
 		b.dealt, b.owed = b.owed, 0
 		b.cfg.Repairs.Repaired(RepairUndone, 1)
 	}
-	if b.cfg.Calm || b.looking.Load() {
+	if b.cfg.Calm || b.looking.Load() && time.Now().Before(b.patient) {
 		return false, nil
 	}
 	r.Anew, b.anew = b.anew, false
@@ -196,11 +197,15 @@ func (b *Beat) Once(ctx context.Context) (soon bool, err error) {
 // Rewinds returns how often Redis has gone back to an earlier state.
 func (b *Beat) Rewinds() uint64 { return b.rewinds.Load() }
 
+// rewindPatience is how long after Redis went back nobody is judged while the shards are looked through. Where that fails for good, the dead
+// must be found all the same.
+const rewindPatience = 30 * time.Second
+
 // rewound sees to it that every shard is looked through, apart, so that beats go on.
 func (b *Beat) rewound(mark int64) {
 	b.rewinds.Add(1)
 	b.cfg.Repairs.Repaired(RepairRollback, 1)
-	b.anew = true
+	b.anew, b.patient = true, time.Now().Add(rewindPatience)
 	b.cfg.Log.Warn("Redis has gone back to an earlier state: it was restored from a backup, or a failover has lost writes; every shard is looked through",
 		"worker", b.cfg.ID, "mark", mark, "before", b.mark)
 	if b.looking.Swap(true) {

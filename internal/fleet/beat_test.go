@@ -359,6 +359,33 @@ func TestDecision20_ARestoredRedisIsLookedThroughBeforeRepairs(t *testing.T) {
 	}
 }
 
+// Where the shards cannot be looked through the dead are found all the same, half a minute later.
+func TestDecision20_ARestoredRedisDoesNotHideTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rdb, c := start(t)
+		k := keys.New("n", 1)
+		readings, tries := 0, 0
+		b := beatOf(c, k, "w", func(cfg *BeatConfig) {
+			cfg.Read = func(Reading) bool { readings++; return false }
+			cfg.Rewound = func(context.Context) error { tries++; return errors.New("a record of a later version") }
+		})
+		for range 5 {
+			once(t, b)
+		}
+		stop := run(b)
+		rdb.HSet(t.Context(), k.Meta(), "mark", "1")
+		time.Sleep(rewindPatience - time.Second)
+		if readings != 5 {
+			t.Errorf("%d readings before that", readings-5)
+		}
+		time.Sleep(10 * time.Second)
+		if readings < 5+6 || tries < 10 {
+			t.Errorf("%d readings, and %d tries to look through the shards", readings-5, tries)
+		}
+		stop()
+	})
+}
+
 // A beat says which master answers it.
 func TestDecision01_ABeatKnowsItsMaster(t *testing.T) {
 	s := redistest.Local(t, "--enable-debug-command", "yes")
