@@ -60,6 +60,15 @@ bench: ## the benchmarks of the packages, each for BENCHTIME (1s), and producer 
 performance: ## docs/performance.md and its chart, from the raw samples in bench/results
 	go run ./bench/performance
 
+REDIS ?= redis://127.0.0.1:7391
+.PHONY: profiles
+profiles: build ## where the time of round trips, single tasks and long members goes, on REDIS, as text in bench/results/profiles
+	dir=$$(mktemp -d) && bin/producer bench --redis $(REDIS) --only round-trip,single-256,gather-100ms --rounds 1 --profiles $$dir && \
+	mkdir -p bench/results/profiles && rm -f bench/results/profiles/* && \
+	for f in $$dir/*.gatherq.*.pprof $$dir/gather-100ms.warm.producer.pprof $$dir/gather-100ms.warm.worker-1.pprof; do \
+	  go tool pprof -top -nodecount=60 $$f > bench/results/profiles/$$(basename $$f .pprof).txt || exit; done && \
+	cp $$dir/*.gatherq.redis.txt $$dir/round-trip.ping-pong.redis.txt $$dir/gather-100ms.warm.redis.txt bench/results/profiles/ && rm -r $$dir
+
 .PHONY: fmt
 fmt: ## repair formatting and what the linters can repair
 	bash .ci/lint.sh --fix

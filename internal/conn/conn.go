@@ -118,6 +118,21 @@ func (c *Conn) Stats() Stats {
 // itself got is in its Reply or Err (an error reply of Redis, not a failure to reach it). Otherwise the error is an *Error and
 // calls without an answer have it as their Err, too.
 func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
+	return c.do(ctx, trip{}, calls)
+}
+
+// Once is Do for who asks again by itself: it comes back as soon as some of the calls have got no answer, and Unanswered tells which.
+func (c *Conn) Once(ctx context.Context, calls ...*Call) error {
+	return c.do(ctx, trip{once: true}, calls)
+}
+
+// Unanswered reports whether Redis has not answered the call, after Do or Once.
+func (c *Call) Unanswered() bool {
+	_, is := errors.AsType[*Error](c.Err)
+	return is
+}
+
+func (c *Conn) do(ctx context.Context, t trip, calls []*Call) error {
 	if len(calls) == 0 {
 		return nil
 	}
@@ -125,7 +140,7 @@ func (c *Conn) Do(ctx context.Context, calls ...*Call) error {
 		return c.fail(calls, &Error{Err: context.Cause(ctx)})
 	}
 	// What travels are copies: a flight goes on when its caller has left, and is not to be looked at any more.
-	t := trip{work: make([]Call, len(calls))}
+	t.work = make([]Call, len(calls))
 	for i, call := range calls {
 		t.work[i] = *call
 		t.work[i].Reply, t.work[i].Err, t.work[i].Again = nil, errNoAnswer, false
@@ -181,6 +196,7 @@ func (c *Conn) fail(calls []*Call, err *Error) error {
 // trip is the state of one Do.
 type trip struct {
 	work  []Call
+	once  bool // what gets no answer is not sent again
 	doubt bool // something may have been executed
 	left  bool // a flight that is still under way has the work
 }
@@ -222,6 +238,8 @@ func (c *Conn) travel(ctx context.Context, t *trip) *Error {
 			continue
 		case ctx.Err() != nil:
 			return &Error{Doubt: t.doubt, Err: context.Cause(ctx)}
+		case t.once:
+			return &Error{Doubt: t.doubt, Err: last}
 		case time.Since(begin) > c.patience():
 			return &Error{Doubt: t.doubt, Err: last}
 		}

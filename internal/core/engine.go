@@ -71,7 +71,7 @@ func NewEngine(rdb redis.UniversalClient, cfg Config) *Engine {
 	}
 	e.inbox = inbox.New(inbox.Config{
 		CheckEvery: check,
-		Watch:      e.records.Watch,
+		Watch:      e.records.WatchOnce,
 		Open:       func(id string) inbox.Channel { return inbox.Subscribe(rdb, k.Inbox(id)) },
 		Sweep:      e.groups.Sweep,
 		Deliver:    func(ctx context.Context, id string) error { return e.groups.DeliverOutbox(ctx, k.Shard(id)) },

@@ -110,6 +110,7 @@ func (b *Inbox) drop(w *waiter) {
 func (b *Inbox) release(e *entry) {
 	if e.first == nil && b.entries[e.key] == e {
 		delete(b.entries, e.key)
+		delete(b.silent, e)
 	}
 }
 
@@ -182,6 +183,7 @@ func rest(queue []*entry, n int) []*entry {
 // land takes in one answer, nil where it waits. It returns true where something ended that a notice should have told.
 func (b *Inbox) land(e *entry, flight uint32, a *record.Answer) (missed bool) {
 	e.flying = false
+	delete(b.silent, e)
 	again := e.again
 	e.again = false
 	if e.first == nil {

@@ -25,16 +25,17 @@ const (
 	CheckEvery   = 2 * time.Second       // safety check of all that is outstanding; bounds the price of a lost notice
 	FirstContact = 5 * time.Second       // patience until Redis' first answer ever
 	confirmBy    = time.Second           // a subscription that is not confirmed by then is left to the safety check
-	tryAgain     = 50 * time.Millisecond // after a flight that got no answer
+	tryAgain     = 50 * time.Millisecond // after a flight of which something got no answer, doubled with each one
+	tryAgainLast = time.Second           // but no longer
 	closeWithin  = time.Second           // how long Close waits for go-redis to let go
 )
 
 // Config is what an inbox needs of its surroundings. All fields but Log are required.
 type Config struct {
-	Watch   func(ctx context.Context, inbox string, in []record.Interest) ([]record.Answer, error)
-	Open    func(inbox string) Channel                    // a subscription to the inbox' channel; it connects when it is received from
-	Sweep   func(ctx context.Context, group string) error // settles a group past its deadline
-	Deliver func(ctx context.Context, id string) error    // delivers the outbox of the shard of id
+	Watch   func(ctx context.Context, inbox string, in []record.Interest) (answers []record.Answer, missing []int, err error) // record.Store.WatchOnce
+	Open    func(inbox string) Channel                                                                                        // a subscription to the inbox' channel; it connects when it is received from
+	Sweep   func(ctx context.Context, group string) error                                                                     // settles a group past its deadline
+	Deliver func(ctx context.Context, id string) error                                                                        // delivers the outbox of the shard of id
 
 	LastAnswer func() (time.Time, bool) // of Redis, by any way
 	Heard      func()                   // notes an answer that came by the subscription
@@ -93,9 +94,11 @@ type Inbox struct {
 	listening bool // the subscription was confirmed, or is not worth waiting for
 	confirmed bool // it was at least once
 	channel   Channel
-	notBefore time.Time       // the next flight, after one that got no answer
-	repairs   map[string]bool // under way
-	suspect   time.Time       // since when the subscription is thought dead, until it is heard again
+	notBefore time.Time            // the next flight, after one of which something got no answer
+	misses    int                  // such flights in a row
+	silent    map[*entry]time.Time // entries whose looks get no answer, and since when
+	repairs   map[string]bool      // under way
+	suspect   time.Time            // since when the subscription is thought dead, until it is heard again
 	lastErr   error
 	stats     Stats
 
@@ -118,7 +121,7 @@ func New(cfg Config) *Inbox {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Inbox{
 		cfg: cfg, id: uuid.NewString(), ctx: ctx, cancel: cancel,
-		wake: make(chan struct{}, 1), birth: time.Now(), entries: map[key]*entry{}, repairs: map[string]bool{},
+		wake: make(chan struct{}, 1), birth: time.Now(), entries: map[key]*entry{}, repairs: map[string]bool{}, silent: map[*entry]time.Time{},
 	}
 }
 

@@ -350,7 +350,9 @@ func TestErrorReplyEndsTheAwait(t *testing.T) {
 		w := newWorld()
 		noperm := errors.New("NOPERM no permissions")
 		b := w.inbox(time.Minute)
-		b.cfg.Watch = func(context.Context, string, []record.Interest) ([]record.Answer, error) { return nil, noperm }
+		b.cfg.Watch = func(context.Context, string, []record.Interest) ([]record.Answer, []int, error) {
+			return nil, []int{0}, noperm
+		}
 		defer b.Close()
 		if _, err := b.Wait(t.Context(), whole("a")); !errors.Is(err, noperm) {
 			t.Fatal(err)

@@ -12,7 +12,9 @@ import (
 type landing struct {
 	flight  uint32
 	batch   []*entry
+	left    time.Time
 	answers []record.Answer
+	missing []int // places in the batch that the error is about
 	err     error
 }
 
@@ -41,8 +43,8 @@ func (b *Inbox) run() {
 			if flight := b.flight; len(batch) > 0 {
 				flying = true
 				b.tasks.Go(func() {
-					answers, err := b.cfg.Watch(b.ctx, b.id, interests)
-					landed <- landing{flight, batch, answers, err}
+					answers, missing, err := b.cfg.Watch(b.ctx, b.id, interests)
+					landed <- landing{flight, batch, now, answers, missing, err}
 				})
 			}
 		}
@@ -98,15 +100,24 @@ func (b *Inbox) patience() (last time.Time, limit time.Duration) {
 	return last, b.cfg.Patience
 }
 
-// expire ends the awaits for which Redis has been silent too long, counted from when they came.
+// expire ends the awaits for which Redis has been silent too long, counted from when they came: all of it, or the master of a cluster that
+// they are about.
 func (b *Inbox) expire(now time.Time) {
 	last, limit := b.patience()
-	if now.Sub(last) < limit {
+	end := func(e *entry) {
+		long := func(w *waiter) bool { return now.Sub(b.birth.Add(w.since)) >= limit }
+		b.tellSome(e, nil, &UnavailableError{For: limit, Err: b.lastErr}, long)
+	}
+	if now.Sub(last) >= limit {
+		for _, e := range b.entries {
+			end(e)
+		}
 		return
 	}
-	for _, e := range b.entries {
-		silent := func(w *waiter) bool { return now.Sub(b.birth.Add(w.since)) >= limit }
-		b.tellSome(e, nil, &UnavailableError{For: limit, Err: b.lastErr}, silent)
+	for e, since := range b.silent {
+		if now.Sub(since) >= limit {
+			end(e)
+		}
 	}
 }
 
@@ -118,24 +129,20 @@ func (b *Inbox) settle(l landing) {
 		return
 	}
 	b.lastErr = l.err
-	if l.err != nil {
-		again := b.cfg.NoAnswer(l.err)
-		b.notBefore = time.Now().Add(tryAgain)
-		for _, e := range l.batch {
-			e.flying, e.again = false, false
-			switch {
-			case e.first == nil:
-			case again:
-				b.enqueue(e)
-			default:
-				b.tell(e, nil, l.err)
-			}
-		}
-		return
+	if l.err == nil {
+		b.misses = 0
+	} else {
+		b.notBefore = time.Now().Add(min(tryAgain<<min(b.misses, 10), tryAgainLast))
+		b.misses++
 	}
 	missed := uint64(0)
-	answers, outbox := l.answers, false
+	answers, missing, outbox := l.answers, l.missing, false
 	for i, e := range l.batch {
+		if len(missing) > 0 && missing[0] == i {
+			missing = missing[1:]
+			b.unanswered(e, l)
+			continue
+		}
 		var a *record.Answer // of those that wait there is none
 		if len(answers) > 0 && answers[0].Place == i {
 			a, answers = &answers[0], answers[1:]
@@ -157,6 +164,21 @@ func (b *Inbox) settle(l landing) {
 			b.suspect = time.Now()
 			b.ping()
 		}
+	}
+}
+
+// unanswered takes in that a look has got none. The lock is held.
+func (b *Inbox) unanswered(e *entry, l landing) {
+	e.flying, e.again = false, false
+	switch {
+	case e.first == nil:
+	case b.cfg.NoAnswer(l.err):
+		if _, known := b.silent[e]; !known {
+			b.silent[e] = l.left
+		}
+		b.enqueue(e)
+	default:
+		b.tell(e, nil, l.err)
 	}
 }
 

@@ -19,9 +19,10 @@ type world struct {
 	records  map[string]record.Answer // absent: unknown
 	waiting  map[record.Interest]bool // registered
 	watches  [][]record.Interest
-	down     bool // Watch gets no answer
-	hang     bool // Watch blocks until its context ends
-	mute     bool // notices are lost
+	down     bool            // Watch gets no answer
+	gone     map[string]bool // nor what it asks about these: their master is not there
+	hang     bool            // Watch blocks until its context ends
+	mute     bool            // notices are lost
 	delay    time.Duration
 	swept    []string
 	answered time.Time
@@ -70,23 +71,30 @@ func (w *world) set(f func()) {
 	f()
 }
 
-func (w *world) watch(ctx context.Context, _ string, in []record.Interest) ([]record.Answer, error) {
+func (w *world) watch(ctx context.Context, _ string, in []record.Interest) (out []record.Answer, missing []int, err error) {
+	every := make([]int, len(in))
+	for i := range every {
+		every[i] = i
+	}
 	w.mu.Lock()
 	w.watches = append(w.watches, slices.Clone(in))
 	down, hang, delay := w.down, w.hang, w.delay
 	w.mu.Unlock()
 	if hang {
 		<-ctx.Done()
-		return nil, errDown
+		return nil, every, errDown
 	}
 	if down {
 		time.Sleep(time.Second)
-		return nil, errDown
+		return nil, every, errDown
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var out []record.Answer
 	for i, it := range in {
+		if w.gone[it.ID] {
+			missing, err = append(missing, i), errDown
+			continue
+		}
 		a, ok := w.records[it.ID]
 		switch {
 		case !ok:
@@ -101,13 +109,15 @@ func (w *world) watch(ctx context.Context, _ string, in []record.Interest) ([]re
 			out = append(out, a)
 		}
 	}
-	w.answered = time.Now()
+	if len(missing) < len(in) {
+		w.answered = time.Now()
+	}
 	if delay > 0 { // the answer is on its way
 		w.mu.Unlock()
 		time.Sleep(delay)
 		w.mu.Lock()
 	}
-	return out, nil
+	return out, missing, err
 }
 
 // begin makes ids known and open.

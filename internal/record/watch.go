@@ -67,7 +67,20 @@ const watchBatch = 500
 // The answers come in the order of the interests. Of one that is registered and has only to wait there is none, unless the group
 // is overdue: whoever waits for many asks often, and mostly nothing has happened.
 func (s *Store) Watch(ctx context.Context, inbox string, in []Interest) ([]Answer, error) {
-	var answers []Answer
+	answers, _, err := s.watch(ctx, s.conn.Do, inbox, in)
+	if err != nil {
+		return nil, err
+	}
+	return answers, nil
+}
+
+// WatchOnce is Watch for who asks again by itself: it does not wait for a Redis that does not answer. In a cluster some of its masters may:
+// then there are both answers and an error, and missing are the places of the interests that the error is about.
+func (s *Store) WatchOnce(ctx context.Context, inbox string, in []Interest) (answers []Answer, missing []int, err error) {
+	return s.watch(ctx, s.conn.Once, inbox, in)
+}
+
+func (s *Store) watch(ctx context.Context, do func(context.Context, ...*conn.Call) error, inbox string, in []Interest) (answers []Answer, missing []int, lost error) {
 	var places, later []int // nil: all
 	for {
 		looks := s.looks(inbox, in, places)
@@ -75,24 +88,37 @@ func (s *Store) Watch(ctx context.Context, inbox string, in []Interest) ([]Answe
 		for i := range looks {
 			calls[i] = looks[i].call
 		}
-		if err := s.conn.Do(ctx, calls...); err != nil {
-			return nil, err
+		if err := do(ctx, calls...); err != nil {
+			lost = err
 		}
 		later = later[:0]
 		for i := range looks {
+			if lost != nil && looks[i].call.Unanswered() {
+				missing = append(missing, looks[i].places...)
+				continue
+			}
 			var err error
 			if answers, later, err = looks[i].read(in, answers, later); err != nil {
-				return nil, err
+				return nil, all(len(in)), err
 			}
 		}
 		if len(looks) > 1 || len(places) > 0 {
 			slices.SortFunc(answers, func(a, b Answer) int { return a.Place - b.Place })
 		}
 		if len(later) == 0 {
-			return answers, nil
+			slices.Sort(missing)
+			return answers, missing, lost
 		}
 		places, later = later, nil
 	}
+}
+
+func all(n int) []int {
+	places := make([]int, n)
+	for i := range places {
+		places[i] = i
+	}
+	return places
 }
 
 // look is one script's part of the interests.
