@@ -58,8 +58,8 @@ func TestSoak(t *testing.T) {
 		s.workers = append(s.workers, nil)
 		s.hire(i)
 	}
-	load := plan{Singles: 6, Members: 12, Sleep: 200 * time.Millisecond, Limit: 3 * patience}
-	load.Every = 2 * load.Sleep * producers * time.Duration(load.Singles+load.Members) / (workers * slots) // half of the slots
+	load := plan{Singles: 6, Doomed: 1, Members: 12, Sleep: 200 * time.Millisecond, Limit: 3 * patience}
+	load.Every = 2 * load.Sleep * producers * time.Duration(load.Singles+load.Doomed+load.Members) / (workers * slots) // half of the slots
 	var creators []*actor
 	for i := range producers {
 		load.Prefix = fmt.Sprintf("p%d.", i)
@@ -92,7 +92,9 @@ func TestSoak(t *testing.T) {
 	}
 	s.settle()
 	sum := judged(t, s.path, 1)
-	fields := map[string]any{"seconds": lasts.Seconds(), "seed": seed, "faults": s.done, "created": sum.Created, "ended": sum.Ended, "awaits": sum.Awaits, "runs": sum.Runs, "events": sum.Events}
+	fields := map[string]any{
+		"seconds": lasts.Seconds(), "seed": seed, "faults": s.done, "created": sum.Created, "ended": sum.Ended, "states": sum.States, "awaits": sum.Awaits, "runs": sum.Runs, "events": sum.Events,
+	}
 	if s.keeps > 0 {
 		grown := growth(t, s.path, s.keeps+2*time.Minute)
 		for name, g := range grown {

@@ -302,7 +302,7 @@ func (s *scene) arm(from func(name string) bool, a func() *actor) {
 // kill is kill -9, and says so in the history.
 func (s *scene) kill(a *actor) {
 	pid := a.cmd.Process.Pid
-	op := s.rec.Begin(history.Event{Kind: history.Fault, Fault: "kill -9", Procs: []int{pid}})
+	op := s.rec.Begin(history.Event{Kind: history.Fault, Fault: history.Killed, Procs: []int{pid}})
 	a.cmd.Process.Kill()
 	<-a.exited
 	op.End(history.OK, history.Event{})

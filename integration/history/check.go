@@ -18,6 +18,8 @@ func (v Violation) String() string { return v.Rule + ": " + v.What }
 // Summary is what was judged, so that a test can say that there was something to judge.
 type Summary struct {
 	Events, Created, Awaits, Ended, Runs, Again, Faults int
+
+	States map[string]int // how tasks and members ended
 }
 
 // grace is what a busy machine may add to the limit of an await before that counts as hanging.
@@ -30,7 +32,7 @@ var typed = map[string]bool{
 
 // Check judges a whole history:
 //
-//	I1  what was acknowledged has an end that somebody saw
+//	I1  what was acknowledged has an end that somebody saw: a success, unless its creation says otherwise, or a crash_loop after three deaths
 //	I2  everybody who saw the end of an ID saw the same
 //	I3  every await ends, within its limit, with an outcome or a typed error, unless its process was killed
 //	I4  a group has as many results as calls, in their order, and each value is that of its call
@@ -41,9 +43,10 @@ var typed = map[string]bool{
 func Check(events []Event) ([]Violation, Summary) {
 	c := &checker{
 		begun: map[opKey]Event{}, ended: map[opKey]Event{}, want: map[string][]string{},
-		acked: map[string]bool{}, seen: map[string]sighting{}, lost: map[int]bool{},
+		ends: map[string][]string{}, born: map[string]int64{}, acked: map[string]int64{}, seen: map[string]sighting{},
+		open: map[opKey]*hit{}, struck: map[int][]*hit{},
 	}
-	c.sum.Events = len(events)
+	c.sum.Events, c.sum.States = len(events), map[string]int{}
 	for _, e := range events {
 		c.take(e)
 	}
@@ -64,9 +67,12 @@ type checker struct {
 	begun, ended map[opKey]Event
 	order        []opKey // of the invocations
 	want         map[string][]string
-	acked        map[string]bool
+	ends         map[string][]string // the states that are allowed, succeeded alone where there are none
+	born, acked  map[string]int64    // when its first creation began, and when one was acknowledged first
 	seen         map[string]sighting
-	lost         map[int]bool // processes that a fault took runs or awaits from
+	hits         []*hit // faults of processes
+	open         map[opKey]*hit
+	struck       map[int][]*hit // by process
 	bad          []Violation
 	sum          Summary
 }
@@ -101,15 +107,12 @@ func (c *checker) take(e Event) {
 func (c *checker) invoked(e Event) {
 	switch e.Kind {
 	case Create, Gather:
-		c.create(e.ID, e.Want)
+		c.create(e, e.ID, e.Want)
 		for id, value := range e.Own {
-			c.create(id, []string{value})
+			c.create(e, id, []string{value})
 		}
 	case Fault:
-		c.sum.Faults++
-		for _, p := range e.Procs {
-			c.lost[p] = true
-		}
+		c.strike(opKey{e.Proc, e.Op}, e)
 	case Await:
 		c.sum.Awaits++
 	case Run:
@@ -120,20 +123,28 @@ func (c *checker) invoked(e Event) {
 	}
 }
 
-func (c *checker) create(id string, want []string) {
-	if old, ok := c.want[id]; ok && !slices.Equal(old, want) {
-		c.violated("form", "%s is created with %q and with %q", id, old, want)
+func (c *checker) create(e Event, id string, want []string) {
+	if old, ok := c.want[id]; ok && (!slices.Equal(old, want) || !slices.Equal(c.ends[id], e.Ends)) {
+		c.violated("form", "%s is created with %q %q and with %q %q", id, old, c.ends[id], want, e.Ends)
+	} else if !ok {
+		c.born[id] = e.At
 	}
-	c.want[id] = want
+	c.want[id], c.ends[id] = want, e.Ends
+}
+
+func (c *checker) acknowledged(id string, at int64) {
+	if _, ok := c.acked[id]; !ok {
+		c.acked[id] = at
+	}
 }
 
 func (c *checker) completed(key opKey, begin, e Event) {
 	switch e.Kind {
 	case Create, Gather:
 		if e.Phase == OK {
-			c.acked[e.ID] = true
+			c.acknowledged(e.ID, e.At)
 			for id := range begin.Own {
-				c.acked[id] = true
+				c.acknowledged(id, e.At)
 			}
 		}
 	case Await:
@@ -156,7 +167,9 @@ func (c *checker) completed(key opKey, begin, e Event) {
 				c.violated("I7", "%d %s, there were %d", e.Count[what], what, was)
 			}
 		}
-	case Run, Fault:
+	case Fault:
+		c.over(key, e.At)
+	case Run:
 	}
 }
 
@@ -212,14 +225,23 @@ func (c *checker) await(key opKey) {
 	begin := c.begun[key]
 	end, over := c.ended[key]
 	if !over {
-		if !c.lost[key.proc] {
+		if !c.killed(key.proc) {
 			c.violated("I3", "an await of %s never ended", begin.ID)
 		}
 		return
 	}
+	if end.Phase == OK || end.Err != "unknown" && end.Err != "lost" && end.Err != "expired" {
+		return
+	}
 	first, ok := c.seen[begin.ID]
-	if ok && end.Phase != OK && (end.Err == "unknown" || end.Err == "lost") && begin.At > c.ended[first.op].At {
-		c.violated("I8", "%s: an await after the first outcome ended as %s", begin.ID, end.Err)
+	at, acked := c.acked[begin.ID]
+	switch {
+	case ok && begin.At > c.ended[first.op].At:
+		if end.Err != "expired" { // its retention may be over
+			c.violated("I8", "%s: an await after the first outcome ended as %s", begin.ID, end.Err)
+		}
+	case acked && begin.At > at && !slices.Contains(c.ends[begin.ID], end.Err):
+		c.violated("I1", "%s was acknowledged, and an await after that ended as %s", begin.ID, end.Err)
 	}
 }
 
@@ -243,9 +265,23 @@ func (c *checker) results(id string) {
 		if s.members != nil && out.Index != i {
 			c.violated("I4", "%s: result %d is that of call %d", id, i, out.Index)
 		}
+		c.state(id, s, out)
 		if out.State == "succeeded" && out.Value != want[i] {
 			c.violated("I4", "%s: result %d is %q, the call's is %q", id, i, out.Value, want[i])
 		}
+	}
+}
+
+// state judges how a task or a member ended. A member with a record of its own is counted there.
+func (c *checker) state(id string, s sighting, out Outcome) {
+	if s.members == nil || out.ID != "" {
+		c.sum.States[out.State]++
+	}
+	switch allowed := c.ends[id]; {
+	case slices.Contains(allowed, out.State), len(allowed) == 0 && out.State == "succeeded":
+	case out.State == "crash_loop" && c.deaths(c.born[id], c.ended[s.op].At) >= crashes:
+	default:
+		c.violated("I1", "%s (member %d) ended as %s %s, and nothing allows that", id, out.Index, out.State, out.Err)
 	}
 }
 
@@ -266,7 +302,7 @@ func (c *checker) runs() {
 			c.violated("I5", "delivery %d of %s ran twice", e.Delivery, e.ID)
 		}
 		a := try{e.ID, e.Attempt}
-		if c.lost[e.Proc] { // nobody need know how it ended
+		if c.took(key) { // nobody need know how it ended
 			c.sum.Again++
 			continue
 		}

@@ -3,6 +3,7 @@ package history
 import (
 	"maps"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -77,7 +78,8 @@ func TestAGoodHistoryBreaksNoRule(t *testing.T) {
 	if len(bad) > 0 {
 		t.Errorf("%v", bad)
 	}
-	if want := (Summary{Events: len(good()), Created: 3, Awaits: 5, Ended: 3, Runs: 5, Again: 1, Faults: 1}); sum != want {
+	want := Summary{Events: len(good()), Created: 3, Awaits: 5, Ended: 3, Runs: 5, Again: 1, Faults: 1, States: map[string]int{"succeeded": 4}}
+	if !reflect.DeepEqual(sum, want) {
 		t.Errorf("%+v, want %+v", sum, want)
 	}
 }
@@ -100,6 +102,40 @@ func TestEveryBrokenRuleIsFound(t *testing.T) {
 			h[at(t, h, Gather, Invoke, "g", 0)].Own = map[string]string{"own": "x"}
 			return h
 		}},
+		"a task is lost": {"I1", "b (member 0) ended as lost", func(t *testing.T, h []Event) []Event {
+			h[at(t, h, Read, OK, "b", 0)].Outcome = &Outcome{State: "lost", Err: "lost", Attempt: 1, Delivery: 1}
+			return h
+		}},
+		"a task fails that has no reason to": {"I1", "b (member 0) ended as failed", func(t *testing.T, h []Event) []Event {
+			h[at(t, h, Read, OK, "b", 0)].Outcome = &Outcome{State: "failed", Err: "failed", Attempt: 1, Delivery: 1}
+			return h
+		}},
+		"a member is out of time": {"I1", "g (member 1) ended as timed_out", func(t *testing.T, h []Event) []Event {
+			h[at(t, h, Await, OK, "g", 0)].Members[1].State = "timed_out"
+			return h
+		}},
+		"what nobody cancels is cancelled": {"I1", "b (member 0) ended as cancelled", func(t *testing.T, h []Event) []Event {
+			h[at(t, h, Read, OK, "b", 0)].Outcome.State = "cancelled"
+			return h
+		}},
+		"what is to fail does not": {"I1", "b (member 0) ended as succeeded", func(t *testing.T, h []Event) []Event {
+			for n := range 2 {
+				h[at(t, h, Create, Invoke, "b", n)].Ends = []string{"failed"}
+			}
+			return h
+		}},
+		"a crash loop of one death": {"I1", "g (member 1) ended as crash_loop", func(t *testing.T, h []Event) []Event {
+			h[at(t, h, Await, OK, "g", 0)].Members[1].State = "crash_loop"
+			return h
+		}},
+		"a crash loop, and two of three deaths were before it": {"I1", "g (member 1) ended as crash_loop", func(t *testing.T, h []Event) []Event {
+			h[at(t, h, Await, OK, "g", 0)].Members[1].State = "crash_loop"
+			return append(h, fault(Killed, 7, -2, -1)[0], fault(Killed, 8, 2e9, 2e9)[0])
+		}},
+		"an await of what was acknowledged says that it is lost": {"I1", "b was acknowledged, and an await after that ended as lost", func(t *testing.T, h []Event) []Event {
+			h[at(t, h, Await, Fail, "b", 0)].Err = "lost"
+			return h
+		}},
 		"a record changes": {"I2", "two ends", func(t *testing.T, h []Event) []Event {
 			return append(h, Event{At: 2e9, Proc: 9, Op: 1, Kind: Read, Phase: Invoke, ID: "a"},
 				Event{At: 2e9, Proc: 9, Op: 1, Kind: Read, Phase: OK, ID: "a", Outcome: &Outcome{State: "failed", Attempt: 1, Delivery: 1}})
@@ -113,6 +149,10 @@ func TestEveryBrokenRuleIsFound(t *testing.T) {
 		"an await never ends": {"I3", "never ended", func(t *testing.T, h []Event) []Event {
 			i := at(t, h, Await, OK, "a", 1)
 			return slices.Delete(h, i, i+1)
+		}},
+		"an await never ends in a process that was stopped for a while": {"I3", "never ended", func(t *testing.T, h []Event) []Event {
+			h[at(t, h, Fault, Invoke, "", 0)].Fault = "stopped"
+			return h
 		}},
 		"an await outlasts its limit": {"I3", "its limit was 1s", func(t *testing.T, h []Event) []Event {
 			h[at(t, h, Await, OK, "a", 1)].At += int64(time.Second + 2*grace)
@@ -147,6 +187,19 @@ func TestEveryBrokenRuleIsFound(t *testing.T) {
 		"a run is repeated that no fault took": {"I5", "no fault had taken it", func(t *testing.T, h []Event) []Event {
 			h[at(t, h, Fault, Invoke, "", 0)].Procs = nil
 			return slices.DeleteFunc(h, func(e Event) bool { return e.Proc == 4 && e.Kind == Await })
+		}},
+		"a run is repeated that was over long before its process was killed": {"I5", "no fault had taken it", func(t *testing.T, h []Event) []Event {
+			h = later(h, at(t, h, Fault, Invoke, "", 0), time.Minute)
+			i := at(t, h, Run, Invoke, "g:1", 0)
+			end := h[i]
+			end.Phase = OK
+			return slices.Insert(h, i+1, end)
+		}},
+		"a run is repeated that began long after its process had been stopped": {"I5", "no fault had taken it", func(t *testing.T, h []Event) []Event {
+			h = slices.DeleteFunc(h, func(e Event) bool { return e.Proc == 4 && e.Kind == Await })
+			h[at(t, h, Fault, Invoke, "", 0)].Procs = nil
+			h = later(h, at(t, h, Run, Invoke, "g:1", 0), time.Minute)
+			return append(fault("stopped", 4, -2, -1), h...)
 		}},
 		"a success that nobody ran": {"I5", "never ran", func(t *testing.T, h []Event) []Event {
 			return slices.DeleteFunc(h, func(e Event) bool { return e.Kind == Run && e.ID == "a" })
@@ -207,6 +260,64 @@ func TestEveryBrokenRuleIsFound(t *testing.T) {
 			}
 			if !found || len(rules) != 1 {
 				t.Errorf("want %s alone, saying %q; got %v: %v", tt.rule, tt.says, slices.Sorted(maps.Keys(rules)), bad)
+			}
+		})
+	}
+}
+
+// fault is one that was done to a process between two times.
+func fault(name string, proc int, from, to int64) []Event {
+	const test = 6
+	return []Event{
+		{At: from, Proc: test, Op: proc, Kind: Fault, Phase: Invoke, Fault: name, Procs: []int{proc}},
+		{At: to, Proc: test, Op: proc, Kind: Fault, Phase: OK},
+	}
+}
+
+// later moves all from one event on, as if nothing had happened for so long.
+func later(h []Event, from int, by time.Duration) []Event {
+	for i := from; i < len(h); i++ {
+		h[i].At += int64(by)
+	}
+	return h
+}
+
+// What is no success breaks no rule where the creation allows it, or faults explain it.
+func TestWhatIsAllowedBreaksNoRule(t *testing.T) {
+	for name, change := range map[string]func(h []Event) []Event{
+		"it is to fail, and does": func(h []Event) []Event {
+			for n := range 2 {
+				h[at(t, h, Create, Invoke, "b", n)].Ends = []string{"failed"}
+			}
+			h[at(t, h, Read, OK, "b", 0)].Outcome = &Outcome{State: "failed", Err: "failed", Attempt: 1, Delivery: 1}
+			return h
+		},
+		"it may be cancelled, and is not": func(h []Event) []Event {
+			h[at(t, h, Gather, Invoke, "g", 0)].Ends = []string{"cancelled", "succeeded"}
+			return h
+		},
+		"a crash loop of three deaths": func(h []Event) []Event {
+			i := at(t, h, Await, OK, "g", 0)
+			h[i].Members[1].State = "crash_loop"
+			from := h[at(t, h, Run, Invoke, "g:1", 0)].At
+			return append(h, append(fault(Killed, 7, from, from), fault("stopped", 8, from, h[i].At)...)...)
+		},
+		"a run ended a moment before its process was killed": func(h []Event) []Event {
+			i := at(t, h, Run, Invoke, "g:1", 0)
+			end := h[i]
+			end.Phase = OK
+			return slices.Insert(h, i+1, end)
+		},
+		"a run began when its process was let go": func(h []Event) []Event {
+			h = slices.DeleteFunc(h, func(e Event) bool { return e.Proc == 4 && e.Kind == Await })
+			h[at(t, h, Fault, Invoke, "", 0)].Procs = nil
+			from := h[at(t, h, Run, Invoke, "g:1", 0)].At
+			return append(fault("stopped", 4, -2, from-1), h...)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if bad, _ := Check(change(good())); len(bad) > 0 {
+				t.Errorf("%v", bad)
 			}
 		})
 	}

@@ -24,7 +24,7 @@ type Kind string
 
 // The kinds.
 const (
-	Create Kind = "create" // of a task: Want has its value, empty where it is to fail
+	Create Kind = "create" // of a task: Want has its value
 	Gather Kind = "gather" // of a group: Want has the values in the order of the calls
 	Await  Kind = "await"  // of either, by whoever; Limit is how long it may take
 	Read   Kind = "read"   // of what is in Redis in the end, by the test
@@ -46,6 +46,7 @@ type Event struct {
 	ID       string            `json:"id,omitempty"`
 	Want     []string          `json:"want,omitempty"`
 	Own      map[string]string `json:"own,omitempty"`   // of a group: members that are tasks with IDs of their own, and their values
+	Ends     []string          `json:"ends,omitempty"`  // of a creation: the states in which it, or each member, may end; empty: succeeded alone
 	Limit    int64             `json:"limit,omitempty"` // nanoseconds
 	Delivery int               `json:"delivery,omitempty"`
 	Attempt  int               `json:"attempt,omitempty"`
