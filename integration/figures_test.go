@@ -3,10 +3,12 @@ package integration
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -15,6 +17,7 @@ import (
 // variable is not set, only the log has it.
 func figure(t *testing.T, name string, fields map[string]any) {
 	t.Helper()
+	fields["commit"] = commit()
 	fields["test"], fields["at"], fields["cores"], fields["race"] = t.Name(), time.Now().UTC().Format(time.RFC3339), runtime.NumCPU(), underRace
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil { // what else the machine did
 		fields["load"], _, _ = strings.Cut(string(load), " ")
@@ -37,6 +40,24 @@ func figure(t *testing.T, name string, fields map[string]any) {
 		t.Fatal(err)
 	}
 }
+
+// commit is what was measured, as git names it, with a + where files differ from that. Results and documents may: they change with the first
+// figure that is kept. It is empty where there is no git or no repository: a test program has no build information of it.
+var commit = sync.OnceValue(func() string {
+	head, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
+	if err != nil {
+		return ""
+	}
+	changed, err := exec.Command("git", "status", "--porcelain", "--", ":/", ":(top,exclude)integration/results", ":(top,exclude)docs").Output()
+	if err != nil {
+		return ""
+	}
+	name := strings.TrimSpace(string(head))
+	if len(changed) > 0 {
+		name += "+"
+	}
+	return name
+})
 
 // quantile is the smallest of the values that p of all do not exceed, 0 where there are none.
 func quantile(values []time.Duration, p float64) time.Duration {
