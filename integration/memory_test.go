@@ -181,4 +181,5 @@ func TestDecision18_AFullRedisDrains(t *testing.T) {
 		_, err := jobs.CreateTask(ctx, c, echo.Call("x"))
 		return err == nil
 	})
+	healthy(t, s)
 }

@@ -85,13 +85,19 @@ func outage(t *testing.T, busy int) {
 	healthy(t, s)
 }
 
+// repaired sums what workers count of a kind of repair.
+func repaired(t *testing.T, workers []*program, kind string) (n float64) {
+	t.Helper()
+	for _, w := range workers {
+		n += w.metric(t, `gatherq_repairs_total{kind="`+kind+`"}`)
+	}
+	return n
+}
+
 // nobodyDied wants that no worker has taken another for dead, and keeps what was measured.
 func nobodyDied(t *testing.T, name string, workers []*program, fields map[string]any) {
 	t.Helper()
-	dead := 0.0
-	for _, w := range workers {
-		dead += w.metric(t, `gatherq_repairs_total{kind="dead_worker"}`)
-	}
+	dead := repaired(t, workers, "dead_worker")
 	if dead != 0 {
 		t.Errorf("%v workers were declared dead", dead)
 	}
@@ -169,4 +175,5 @@ func TestDecision01_ABusyMachineIsNobodysDeath(t *testing.T) {
 		t.Errorf("%d tasks ran %d times", fleet*slots, n)
 	}
 	nobodyDied(t, "busy", workers, map[string]any{"tasks": fleet * slots, "executions": n, "busy_ms": millis(busy)})
+	healthy(t, s)
 }

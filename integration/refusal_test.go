@@ -199,6 +199,7 @@ func TestDecision19_ScriptsAreLost(t *testing.T) {
 		})
 		close(over)
 		<-ended
+		healthy(t, s)
 	})
 }
 

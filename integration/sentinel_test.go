@@ -199,8 +199,8 @@ func TestDecision20_AFailoverOfSentinels(t *testing.T) {
 	healthy(t, s.Server)
 }
 
-// Masters are killed one after the other under load, and come back as replicas. What is lost of what was acknowledged is counted; where creations
-// wait for a replica it is nothing, also where no replica got anything any more for a while before the kill. It is one failover each, 20
+// Masters are killed one after the other under load, and come back as replicas. Nobody is declared dead, and what runs meanwhile runs once.
+// What is lost of what was acknowledged is counted; where creations wait for a replica it is nothing, also where no replica got anything any more for a while before the kill. It is one failover each, 20
 // with GATHERQ_LONG, or as many as GATHERQ_FAILOVERS says.
 func TestDecision20_MastersDieInTurn(t *testing.T) {
 	t.Parallel()
@@ -236,12 +236,13 @@ func (f failovers) run(t *testing.T, name string, loops int) {
 		do(t, n.Client(t), "config", "set", "min-replicas-to-write", f.least)
 	}
 	c := client(t, s.Server, jobs.ClientConfig{Durability: f.durability, DurableWithin: time.Second})
-	worker(t, s.Server, "--concurrency", "16")
+	workers := []*program{worker(t, s.Server, "--concurrency", "16"), worker(t, s.Server, "--concurrency", "16")}
 	load := startStream(t, c, 4)
 	load.more(t, 50)
 	lost := 0
 	for loop := range loops {
 		master := s.Master(t)
+		held := inHand(t, c, master, loop)
 		if f.cut {
 			rdb, unsure := master.Client(t), load.unsure.Load()
 			do(t, rdb, "acl", "setuser", "default", "-psync", "-sync")
@@ -253,12 +254,23 @@ func (f failovers) run(t *testing.T, name string, loops int) {
 		s.AwaitPromotion(t, master)
 		promoted, had := time.Now(), len(load.known())
 		eventually(t, "a creation at the new master", func() bool { return len(load.known()) > had })
-		resumed := time.Now()
+		resumed := time.Since(promoted)
 		load.more(t, 50)
+		once(t, c, held)
+		if n := simKey(t, s.Master(t).Client(t), heldRuns(loop)); n != len(held) {
+			t.Errorf("%d tasks that ran at the failover ran %d times", len(held), n)
+		}
+		dead := repaired(t, workers, "dead_worker")
+		if dead != 0 {
+			t.Errorf("%v workers were declared dead", dead)
+		}
+		if inFull() && resumed > 10*time.Second {
+			t.Errorf("the first creation at the new master came %v behind its promotion", resumed)
+		}
 		all := load.known()
 		gone := forgotten(t, c, all)
 		figure(t, "failover", map[string]any{"way": name, "durability": f.durability.String(), "loop": loop, "promoted_ms": millis(promoted.Sub(killed)),
-			"resumed_ms": millis(resumed.Sub(promoted)), "acknowledged": len(all), "lost": gone - lost})
+			"resumed_ms": millis(resumed), "acknowledged": len(all), "lost": gone - lost, "held": len(held), "declared_dead": dead})
 		if lost = gone; f.durability != jobs.Local && lost != 0 {
 			t.Fatalf("%d acknowledged tasks are unknown", lost)
 		}
@@ -275,6 +287,25 @@ func (f failovers) run(t *testing.T, name string, loops int) {
 	}
 	healthy(t, s.Server)
 }
+
+// inHand returns tasks that run, of which a replica knows that, and that go on for longer than a failover usually takes.
+func inHand(t *testing.T, c *jobs.Client, master *redistest.Node, loop int) (list []*jobs.Task[json.RawMessage]) {
+	t.Helper()
+	for i := range 10 {
+		task, err := jobs.CreateTask(t.Context(), c, sim.Call(steps(`{"incr":%q},{"sleep_ms":8000},{"return":%d}`, heldRuns(loop), i), jobs.ID(fmt.Sprintf("held-%d-%d", loop, i))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, task)
+	}
+	rdb := master.Client(t)
+	eventually(t, "all started", func() bool { return simKey(t, rdb, heldRuns(loop)) == len(list) })
+	replicated(t, master)
+	return list
+}
+
+// heldRuns is the counter of the runs of what is in hand at a failover.
+func heldRuns(loop int) string { return fmt.Sprint("held", loop) }
 
 // forgotten counts the tasks that Redis knows nothing of.
 func forgotten(t *testing.T, c *jobs.Client, ids []string) (n int) {
