@@ -126,8 +126,9 @@ func (s *session) commandStats() (map[string]commandStat, error) {
 	}
 	stats := make(map[string]commandStat)
 	for line := range strings.Lines(text) {
-		name, rest, ok := strings.Cut(strings.TrimSpace(line), ":")
-		if name, ok = strings.CutPrefix(name, "cmdstat_"); !ok {
+		name, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		name, ok := strings.CutPrefix(name, "cmdstat_")
+		if !ok {
 			continue
 		}
 		var c commandStat
