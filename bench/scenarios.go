@@ -71,7 +71,7 @@ func scenarios(cfg Config) []scenario {
 		}},
 		{name: "idle-alone", once: true, sides: []side{idle(1, parkTime, idleTime)}},
 		{name: "idle-fleet", once: true, sides: []side{idle(cfg.Fleet, parkTime, idleTime)}},
-		{name: "awaits", cold: true, sides: []side{awaits(size(10_000, 500))}},
+		{name: "awaits", once: true, sides: []side{awaits(size(10_000, 500))}},
 		{name: "stored", sides: []side{stored(size(fanOutMembers, 2_000))}},
 		{name: "latency", cold: true, sides: []side{latency(size(cfg.Members, 5_000), size(20, 2))}},
 		{name: "stream", cold: true, sides: []side{
