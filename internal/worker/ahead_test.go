@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,20 +13,19 @@ import (
 type aheadRun struct {
 	*fakeFleet
 	w     *Worker
-	began map[int]time.Time
+	began map[int]time.Time // guarded by the fake's mu
 }
 
 // gatherSlowly works a gather off, or begins to, whose members run as long as lasts says.
 func gatherSlowly(t *testing.T, f *fakeFleet, n, slots, tickets int, lasts func(index int) time.Duration) *aheadRun {
 	t.Helper()
 	a := &aheadRun{fakeFleet: f, began: make(map[int]time.Time)}
-	var mu sync.Mutex
 	f.pulling = 4 * time.Millisecond
 	f.gather(n, "t")
 	a.w = newWorker(t, f, slots, map[string]Handler{"t": func(_ context.Context, j *Job) Result {
-		mu.Lock()
+		f.mu.Lock()
 		a.began[j.Index] = time.Now()
-		mu.Unlock()
+		f.mu.Unlock()
 		time.Sleep(lasts(j.Index))
 		return Result{Value: []byte("1")}
 	}, "single": func(context.Context, *Job) Result {
