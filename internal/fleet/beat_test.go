@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -364,10 +365,10 @@ func TestDecision20_ARestoredRedisDoesNotHideTheDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rdb, c := start(t)
 		k := keys.New("n", 1)
-		readings, tries := 0, 0
+		var readings, tries atomic.Int64
 		b := beatOf(c, k, "w", func(cfg *BeatConfig) {
-			cfg.Read = func(Reading) bool { readings++; return false }
-			cfg.Rewound = func(context.Context) error { tries++; return errors.New("a record of a later version") }
+			cfg.Read = func(Reading) bool { readings.Add(1); return false }
+			cfg.Rewound = func(context.Context) error { tries.Add(1); return errors.New("a record of a later version") }
 		})
 		for range 5 {
 			once(t, b)
@@ -375,12 +376,12 @@ func TestDecision20_ARestoredRedisDoesNotHideTheDead(t *testing.T) {
 		stop := run(b)
 		rdb.HSet(t.Context(), k.Meta(), "mark", "1")
 		time.Sleep(rewindPatience - time.Second)
-		if readings != 5 {
-			t.Errorf("%d readings before that", readings-5)
+		if n := readings.Load(); n != 5 {
+			t.Errorf("%d readings before that", n-5)
 		}
 		time.Sleep(10 * time.Second)
-		if readings < 5+6 || tries < 10 {
-			t.Errorf("%d readings, and %d tries to look through the shards", readings-5, tries)
+		if n, m := readings.Load(), tries.Load(); n < 5+6 || m < 10 {
+			t.Errorf("%d readings, and %d tries to look through the shards", n-5, m)
 		}
 		stop()
 	})
