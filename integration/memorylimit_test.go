@@ -49,7 +49,7 @@ func TestDecision05_AWorkerIsKilledForItsMemory(t *testing.T) {
 
 	deaths := 0
 	for !inspect(t, glutton).State.Final() {
-		eventually(t, "a worker that has ended", func() bool {
+		within(t, 3*patience, "worker that has ended", func() bool { // beside other tests its memory fills slowly, in a container that starts slowly
 			ended, _ := confined.Ended(t)
 			return ended || inspect(t, glutton).State.Final()
 		})

@@ -54,7 +54,22 @@ var mutants = []mutant{
 	{
 		"a gap in one's own reads counts as silence", "internal/fleet/silence.go",
 		"> readsApart || jumped", "< 0 || jumped",
-		"./internal/fleet", "TestDecision01_AGapStartsEveryCountAnew",
+		"./internal/fleet", "TestDecision01_AGapCountsForLittle",
+	},
+	{
+		"a suspect begins before the end of the one before is recorded", "internal/worker/deliver.go",
+		"		defer w.suspects.told(r)\n", "		w.suspects.told(r)\n",
+		"./internal/worker", "TestDecision05_ASuspectBeginsWhenTheEndOfTheOneBeforeIsTold",
+	},
+	{
+		"silence begins anew at each gap", "internal/fleet/silence.go",
+		"			s.before += max", "			_ = max",
+		"./internal/fleet", "TestDecision01_AStarvedSurvivorFindsTheDead",
+	},
+	{
+		"a late answer to a beat is thrown away", "internal/fleet/beat.go",
+		"beatAnswer = 5 * beatEvery", "beatAnswer = beatEvery",
+		"./internal/fleet", "TestDecision01_AFleetFarFromRedisIsLed",
 	},
 	{
 		"declared dead though it has beaten", "internal/fleet/lua/declare.lua",
@@ -70,6 +85,12 @@ var mutants = []mutant{
 		"an end is dropped before the outbox", "internal/record/lua/task.lua",
 		"    to_outbox('t', id, t.n or '0', now, state, value, err, t.l)\n", "",
 		"./internal/group", "TestMembersFromElsewhere",
+	},
+	{
+		"an end is told before it is written", "internal/record/lua/task.lua",
+		"  local key = k_record(id)\n  let_go(id, t)\n",
+		"  local key = k_record(id)\n  notify(t.w, function() return true end, function() return pack('t', id) end)\n  t.w = nil\n  let_go(id, t)\n",
+		"./internal/record", "TestDecision07_AnEndIsToldBehindItsRecord",
 	},
 	{
 		"the barrier counts events", "internal/record/lua/members.lua",
@@ -124,7 +145,7 @@ var mutants = []mutant{
 	},
 	{
 		"who beats again is not told of its death", "internal/fleet/beat.go",
-		"	if b.owed > 0 {\n", "	if b.owed > 1<<60 {\n",
+		"	if b.owed == 0 {\n", "	if b.owed < 1<<60 {\n",
 		"./internal/fleet", "TestDecision01_WhoBeatsAgainIsToldThatItWasDeclaredDead",
 	},
 }

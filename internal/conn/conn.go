@@ -6,6 +6,7 @@
 package conn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,6 +127,12 @@ func (c *Conn) Once(ctx context.Context, calls ...*Call) error {
 	return c.do(ctx, trip{once: true}, calls)
 }
 
+// DoWithin is Do for what is stale after a while: it is not sent again any more then. An answer that is on its way is waited for until the
+// context ends.
+func (c *Conn) DoWithin(ctx context.Context, while time.Duration, calls ...*Call) error {
+	return c.do(ctx, trip{while: while}, calls)
+}
+
 // Unanswered reports whether Redis has not answered the call, after Do or Once.
 func (c *Call) Unanswered() bool {
 	_, is := errors.AsType[*Error](c.Err)
@@ -196,9 +203,10 @@ func (c *Conn) fail(calls []*Call, err *Error) error {
 // trip is the state of one Do.
 type trip struct {
 	work  []Call
-	once  bool // what gets no answer is not sent again
-	doubt bool // something may have been executed
-	left  bool // a flight that is still under way has the work
+	once  bool          // what gets no answer is not sent again
+	while time.Duration // so long it is; 0: as long as Do's patience lasts
+	doubt bool          // something may have been executed
+	left  bool          // a flight that is still under way has the work
 }
 
 // travel sends the calls until all are answered.
@@ -240,7 +248,7 @@ func (c *Conn) travel(ctx context.Context, t *trip) *Error {
 			return &Error{Doubt: t.doubt, Err: context.Cause(ctx)}
 		case t.once:
 			return &Error{Doubt: t.doubt, Err: last}
-		case time.Since(begin) > c.patience():
+		case time.Since(begin) > cmp.Or(t.while, c.patience()):
 			return &Error{Doubt: t.doubt, Err: last}
 		}
 		c.retries.Add(1)

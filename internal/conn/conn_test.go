@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -61,16 +62,11 @@ func TestDecision40_DoEndsWithItsContext(t *testing.T) {
 }
 
 func TestDecision16_NothingSentIsNoDoubt(t *testing.T) {
-	t.Parallel() // it lasts as long as the patience for a first contact
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close() // nobody listens there
+	t.Parallel()               // it lasts as long as the patience for a first contact
+	const addr = "127.0.0.1:1" // nobody listens there; a port that was free a moment ago may be given to a server of another test
 	rdb := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
 	defer rdb.Close()
-	err = conn.New(rdb, quiet).Do(t.Context(), conn.NewCommand("incr", "x"))
+	err := conn.New(rdb, quiet).Do(t.Context(), conn.NewCommand("incr", "x"))
 	var ce *conn.Error
 	if !errors.As(err, &ce) || ce.Doubt {
 		t.Fatalf("%v: nothing can have been executed", err)
@@ -220,6 +216,26 @@ func TestDecision18_ScriptsRunWhereMemoryIsFull(t *testing.T) {
 			if round == 1 {
 				rdb.ScriptFlush(t.Context())
 			}
+		}
+	})
+}
+
+// What is stale after a while is not sent again then, however patient Do would be.
+func TestDoWithinEndsWhenItsWhileIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		rdb := redis.NewClient(&redis.Options{MaxRetries: -1, Dialer: func(context.Context, string, string) (net.Conn, error) {
+			tries++
+			return nil, errors.New("refused")
+		}, DialerRetries: 1})
+		defer rdb.Close()
+		began := time.Now()
+		err := conn.New(rdb, quiet).DoWithin(t.Context(), 900*time.Millisecond, conn.NewCommand("ping"))
+		if _, is := errors.AsType[*conn.Error](err); !is || tries < 3 {
+			t.Errorf("%v after %d tries", err, tries)
+		}
+		if took := time.Since(began); took < 900*time.Millisecond || took > 2*time.Second {
+			t.Errorf("it took %s", took)
 		}
 	})
 }

@@ -95,16 +95,33 @@ func occupy(t *testing.T, c *conn.Conn, b *barrier, wg *sync.WaitGroup) {
 	<-b.arrived
 }
 
+// Further calls wait for a flight to land, not for company. How many share one is the machine's pace, so it has a few tries.
 func TestDecision39_WhatWaitsSharesAPipeline(t *testing.T) {
+	const callers = 40
+	for range 5 {
+		flights, commands := shared(t, callers)
+		if commands != callers+flights { // alone these would be 40 flights with 80 commands; of scripts each has one command
+			t.Fatalf("%d flights with %d commands", flights, commands)
+		}
+		if flights <= callers*3/4 {
+			return
+		}
+		t.Logf("%d flights of %d calls", flights, callers)
+	}
+	t.Error("calls that wait travel each by itself")
+}
+
+// shared returns in how many flights the calls of so many callers leave that come while others are under way, and with how many commands.
+func shared(t *testing.T, callers int) (flights, commands int) {
+	t.Helper()
 	b := newBarrier()
 	c, plain := private(t, b)
 	var wg sync.WaitGroup
-	// At first a call leaves at once, each by itself.
-	for range 3 {
+	const before = 3 // at first a call leaves at once, each by itself
+	for range before {
 		occupy(t, c, b, &wg)
 	}
-	// Further calls wait for a flight to land, not for company. A call that is not answered is looked at after a while, so be quick.
-	const callers = 40
+	// A call that is not answered is looked at after a while, so be quick.
 	for i := range callers {
 		wg.Go(func() {
 			member := fmt.Sprint(i)
@@ -119,13 +136,11 @@ func TestDecision39_WhatWaitsSharesAPipeline(t *testing.T) {
 	<-b.arrived // stuck flights count no more: one with what waited so far has left
 	close(b.open)
 	wg.Wait()
-	if n := plain.SCard(t.Context(), "members").Val(); n != callers {
+	if n := plain.SCard(t.Context(), "members").Val(); int(n) != callers {
 		t.Errorf("%d members", n)
 	}
-	// Alone these would be 40 flights with 80 commands; how many share one is the machine's pace, but of scripts each has one command.
-	if flights, commands := b.count(); flights > 3+callers*3/4 || commands != 3+callers+flights-3 {
-		t.Errorf("%d flights with %d commands", flights, commands)
-	}
+	flights, commands = b.count()
+	return flights - before, commands - before
 }
 
 func TestAFailingItemIsItsOwn(t *testing.T) {

@@ -57,11 +57,7 @@ func (m *Members) TakeAll(ctx context.Context, put func(*Fate) error) error {
 		if m.order > before {
 			continue
 		}
-		// It was told of and is not there: the group has just gone, which another look will say.
-		if err := m.look(ctx); err != nil {
-			return err
-		}
-		if err := m.pause(ctx, try); err != nil {
+		if err := m.missing(ctx, try); err != nil {
 			return err
 		}
 	}

@@ -29,6 +29,8 @@ type Members struct {
 	seen  bool
 	total int // of members
 	done  int // recorded, as far as is known
+	last  int // recorded, by the last look
+	short int // 1 + order when a look last said that more is recorded, and nothing of it was there; 0: then it did not
 
 	ranges int // settled ranges read, in recording order
 	order  int // place in recording order of the last member that was returned
@@ -71,7 +73,25 @@ func (m *Members) look(ctx context.Context) error {
 	if err != nil {
 		return m.e.trouble(ctx, m.id, err)
 	}
+	m.last = answers[0].Done
 	return m.note(ctx, &answers[0])
+}
+
+// missing finds out why what was told of is not there. The group may have just gone, or have fewer members recorded: Redis has gone back. Else
+// a part of its results has gone, which nothing brings back; that is so when what a look says is recorded is not there behind that look.
+func (m *Members) missing(ctx context.Context, try int) error {
+	sure := m.short == m.order+1
+	if err := m.look(ctx); err != nil {
+		return err
+	}
+	m.short = 0
+	if m.last > m.order {
+		if sure {
+			return m.gone(record.Expired)
+		}
+		m.short = m.order + 1
+	}
+	return m.pause(ctx, try)
 }
 
 // note takes in what an answer says of the whole group.
@@ -148,11 +168,7 @@ func (m *Members) Recorded(ctx context.Context) ([]Fate, error) {
 		if err != nil || len(page) > 0 {
 			return page, err
 		}
-		// It was told of and is not there: the group has just gone, which another look will say.
-		if err := m.look(ctx); err != nil {
-			return nil, err
-		}
-		if err := m.pause(ctx, try); err != nil {
+		if err := m.missing(ctx, try); err != nil {
 			return nil, err
 		}
 	}

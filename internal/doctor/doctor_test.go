@@ -241,6 +241,7 @@ func TestDecision34_DoctorFindsDamage(t *testing.T) {
 		{GroupStuck, "grp", func(w *ward) { w.do("hdel", k.Record("grp"), "t0", "t1", "t2") }},
 		{StagingLeft, "nonce", func(w *ward) { w.do("hset", p+"a:nonce:0", "0", "x") }},
 		{OutboxLate, "t|x|1", func(w *ward) { w.do("hset", k.Outbox(0), "t|x|1", fmt.Sprintf("13:%d1:t1:x", old)) }},
+		{OutboxLate, "t|x|1", func(w *ward) { w.do("hset", k.Outbox(0), "t|x|1", "x") }},
 		{NoTTL, "done", func(w *ward) { w.do("persist", k.Record("done")) }},
 		{NoTTL, k.Tombstone("done"), func(w *ward) { w.do("persist", k.Tombstone("done")) }},
 		{KeyOrphan, p + "v:nobody:0", func(w *ward) { w.do("hset", p+"v:nobody:0", "1", "x") }},

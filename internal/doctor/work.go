@@ -190,7 +190,8 @@ func (l *look) outbox(ctx context.Context, key string) error {
 			n, err := strconv.Atoi(size)
 			ms, err2 := strconv.ParseInt(rest[:min(max(n, 0), len(rest))], 10, 64)
 			if err := errors.Join(err, err2); err != nil {
-				return fmt.Errorf("outbox entry %q does not begin with a time: %w", words[i], err)
+				l.find(OutboxLate, words[i], "nobody can tell it: it does not begin with a time")
+				continue
 			}
 			if age := l.now.Sub(time.UnixMilli(ms)); age > late {
 				l.find(OutboxLate, words[i], "for %s nobody has told it", age.Round(time.Second))

@@ -26,6 +26,10 @@ const (
 	beatLife     = 24 * time.Hour         // of what is known of a worker, where nobody is left to bury it
 	beatCalm     = 5 * time.Second
 	beatLong     = 10 // beats between those that say what does not change
+
+	// beatAnswer is how long the answer to a beat is waited for while the next ones go out over other connections. So the pace of the beats,
+	// and that of the looks at the others, does not depend on how far away Redis is, and a fleet is led up to there.
+	beatAnswer = 5 * beatEvery
 )
 
 // Status is what changes from beat to beat.
@@ -53,8 +57,8 @@ type BeatConfig struct {
 	// Revive is called when this worker had been declared dead, at that beat or before, and beats again: what others have taken from
 	// it stays theirs. It is called until it returns nil.
 	Revive func(ctx context.Context, beat int64) error
-	// Rewound is called when Redis has gone back to an earlier state: it was restored from a backup, or a failover has lost writes. It
-	// looks through every shard. Until it returns nil nobody is taken for dead. It may take its time.
+	// Rewound is called in the worker that leads when Redis has gone back to an earlier state: it was restored from a backup, or a failover
+	// has lost writes. It looks through every shard. Until it returns nil nobody is taken for dead. It may take its time.
 	Rewound func(ctx context.Context) error
 	// Return gives back all that the worker still holds at its end.
 	Return  func(ctx context.Context, beat int64) error
@@ -90,18 +94,26 @@ type Beat struct {
 	cfg     BeatConfig
 	cluster bool
 	fixed   []any
-	n       int64 // beats so far
-	long    int64 // the beat that says the rest, too
-	owed    int64 // the beat at which it can last have been declared dead, while that is not dealt with
-	dealt   int64 // the last that was
-	mark    int64 // the namespace's, when it was seen last
 	last    atomic.Pointer[Errands]
+	soon    chan bool // what each turn of Run says of the next beat
 
-	rewinds atomic.Uint64
-	looking atomic.Bool     // Rewound is at work
-	patient time.Time       // until then the others are not judged meanwhile
-	anew    bool            // no reading went out since
-	life    context.Context //nolint:containedctx // ends with Run
+	mu    sync.Mutex
+	n     int64 // beats so far
+	long  int64 // the beat that says the rest, too
+	dealt int64 // the last beat at which it had been declared dead and that is dealt with
+
+	taking  sync.Mutex // answers are taken one after the other
+	owed    int64      // the beat at which it can last have been declared dead, while that is not dealt with
+	mark    int64      // the namespace's, when it was seen last
+	taken   time.Time  // when the answer came that said so
+	anew    bool       // no reading went out since
+	late    row        // answers that took longer than until the next beat, and were taken
+	missing row        // beats without an answer
+
+	asking  sync.Mutex                // by whom asks about the holdings
+	looking atomic.Bool               // the shards are to be looked through, here or by who leads
+	patient atomic.Pointer[time.Time] // until then the others are not judged meanwhile
+	life    context.Context           //nolint:containedctx // ends with Run
 	end     context.CancelFunc
 	wg      sync.WaitGroup
 }
@@ -116,7 +128,7 @@ func NewBeat(cfg BeatConfig) *Beat {
 	queues, _ := json.Marshal(cfg.Queues) //nolint:errchkjson // strings and numbers
 	types, _ := json.Marshal(cfg.Types)   //nolint:errchkjson // strings
 	_, cluster := cfg.Conn.Redis().(*redis.ClusterClient)
-	b := &Beat{cfg: cfg, cluster: cluster, fixed: []any{"host", host, "pid", os.Getpid(), "queues", queues, "types", types}}
+	b := &Beat{cfg: cfg, cluster: cluster, soon: make(chan bool), fixed: []any{"host", host, "pid", os.Getpid(), "queues", queues, "types", types}}
 	b.life, b.end = context.WithCancel(context.Background())
 	return b
 }
@@ -136,104 +148,126 @@ func (b *Beat) every() time.Duration {
 	return beatEvery
 }
 
-// Once beats now: it makes the worker known, and its clock. soon says that the next beat should not wait for its time. The error
-// is that Redis did not answer.
-func (b *Beat) Once(ctx context.Context) (soon bool, err error) {
-	s := b.cfg.Status()
-	b.n++
-	long := b.n >= b.long
+// BeatStats counts since the start.
+type BeatStats struct {
+	Late       uint64 // beats whose answers took longer than it is to the next beat, and were taken
+	Unanswered uint64 // beats, and questions for what the worker holds, without an answer in time
+}
+
+// Stats returns its counters.
+func (b *Beat) Stats() BeatStats {
+	return BeatStats{Late: b.late.n.Load(), Unanswered: b.missing.n.Load()}
+}
+
+// pulse is one beat on its way.
+type pulse struct {
+	Reading
+	n, dealt int64 // as they were when it left
+	long     bool
+	queues   []string
+	call     *conn.Call
+}
+
+// next returns the next beat.
+func (b *Beat) next() *pulse {
+	s, look := b.cfg.Status(), b.cfg.Look()
 	draining := 0
 	if s.Draining {
 		draining = 1
 	}
-	look := b.cfg.Look()
 	names, args := errandsCall(b.cfg.Keys, b.cluster, look, b.every())
-	args = append(args, b.cfg.ID, b.n, b.dealt, lateAfter.Milliseconds(), beatLife.Milliseconds(), "slots", s.Slots, "running", s.Running, "draining", draining)
-	if long {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.n++
+	p := &pulse{n: b.n, dealt: b.dealt, long: b.n >= b.long, queues: look.Queues}
+	args = append(args, b.cfg.ID, p.n, p.dealt, lateAfter.Milliseconds(), beatLife.Milliseconds(), "slots", s.Slots, "running", s.Running, "draining", draining)
+	if p.long {
 		args = append(args, b.fixed...)
 	}
-	call := &conn.Call{
+	p.call = &conn.Call{
 		Script: beatScript,
 		Keys:   append([]string{b.cfg.Keys.Worker(b.cfg.ID), b.cfg.Keys.Workers(), b.cfg.Keys.Lead(), b.cfg.Keys.Meta()}, names...),
 		Args:   args,
 	}
-	r := Reading{Sent: time.Now()}
-	if err := b.cfg.Conn.All(ctx, call); err != nil {
-		return false, fmt.Errorf("beat: %w", err)
+	return p
+}
+
+// Once beats now: it makes the worker known, and its clock. soon says that the next beat should not wait for its time. The error
+// is that Redis did not answer.
+func (b *Beat) Once(ctx context.Context) (soon bool, err error) { return b.once(ctx, 0) }
+
+// once is Once, which sends a beat that broke on its way again for a while: conn.Conn.DoWithin.
+func (b *Beat) once(ctx context.Context, while time.Duration) (soon bool, err error) {
+	p := b.next()
+	p.Sent = time.Now()
+	if err = b.cfg.Conn.DoWithin(ctx, while, p.call); err == nil {
+		err = p.call.Err
 	}
-	r.Answered = time.Now()
-	e, dead, mark, err := r.read(call.Reply, look.Queues)
 	if err != nil {
 		return false, fmt.Errorf("beat: %w", err)
 	}
-	if mark < b.mark {
-		b.rewound(mark)
+	p.Answered = time.Now()
+	return b.take(ctx, p)
+}
+
+// take takes in the answer to a beat.
+func (b *Beat) take(ctx context.Context, p *pulse) (soon bool, err error) {
+	e, dead, mark, err := p.read(p.call.Reply, p.queues)
+	if err != nil {
+		return false, fmt.Errorf("beat: %w", err)
 	}
-	b.mark = mark
-	b.cfg.Clock.learn(r.Sent, r.Answered, r.Now)
+	b.taking.Lock()
+	defer b.taking.Unlock()
+	if took := p.Answered.Sub(p.Sent); took > beatEvery && b.late.one(p.Answered) {
+		b.cfg.Log.Warn("Redis answers later than this worker beats: it is far away or busy, or this process gets no turn", "worker", b.cfg.ID, "took", took.Round(time.Millisecond))
+	}
+	back := mark < b.mark
+	if back && p.Sent.Before(b.taken) {
+		return false, nil // another one overtook it: what it says is known better
+	}
+	b.cfg.Clock.learn(p.Sent, p.Answered, p.Now)
 	b.last.Store(&e)
+	if back {
+		b.rewound(mark) // asks who leads
+	}
+	b.mark, b.taken = mark, p.Answered
 	b.cfg.Told(e)
-	if long {
-		b.long = b.n + beatLong
+	// One that left before a death was dealt with tells of that death again; of another one the next beat tells, too.
+	if err := b.revive(ctx, p, dead && p.dealt == b.dealt); err != nil {
+		return true, err
 	}
-	if dead {
-		b.long, b.owed = 0, b.n-1
-		b.cfg.Log.Warn("this worker had been declared dead; what it held may run elsewhere by now", "worker", b.cfg.ID)
-	}
-	if b.owed > 0 {
-		if err := b.cfg.Revive(ctx, b.owed); err != nil {
-			return true, fmt.Errorf("beat: revive: %w", err)
-		}
-		b.dealt, b.owed = b.owed, 0
-		b.cfg.Repairs.Repaired(RepairUndone, 1)
-	}
-	if b.cfg.Calm || b.looking.Load() && time.Now().Before(b.patient) {
+	if b.cfg.Calm || b.looking.Load() && time.Now().Before(*b.patient.Load()) {
 		return false, nil
 	}
-	r.Anew, b.anew = b.anew, false
-	return b.cfg.Read(r), nil
+	p.Anew, b.anew = b.anew, false
+	return b.cfg.Read(p.Reading), nil
 }
 
-// Rewinds returns how often Redis has gone back to an earlier state.
-func (b *Beat) Rewinds() uint64 { return b.rewinds.Load() }
-
-// rewindPatience is how long after Redis went back nobody is judged while the shards are looked through. Where that fails for good, the dead
-// must be found all the same.
-const rewindPatience = 30 * time.Second
-
-// rewound sees to it that every shard is looked through, apart, so that beats go on.
-func (b *Beat) rewound(mark int64) {
-	b.rewinds.Add(1)
-	b.cfg.Repairs.Repaired(RepairRollback, 1)
-	b.anew, b.patient = true, time.Now().Add(rewindPatience)
-	b.cfg.Log.Warn("Redis has gone back to an earlier state: it was restored from a backup, or a failover has lost writes; every shard is looked through",
-		"worker", b.cfg.ID, "mark", mark, "before", b.mark)
-	if b.looking.Swap(true) {
-		return
+// revive deals with what a beat's answer says of this worker itself. taking is held.
+func (b *Beat) revive(ctx context.Context, p *pulse, dead bool) error {
+	b.mu.Lock()
+	if p.long {
+		b.long = p.n + beatLong
 	}
-	b.wg.Go(func() {
-		defer b.looking.Store(false)
-		ctx := b.life
-		for pause := rewindPause; ; pause = min(2*pause, rewindPauses) {
-			err := b.cfg.Rewound(ctx)
-			if err == nil || ctx.Err() != nil {
-				return
-			}
-			b.cfg.Log.Warn("could not look through every shard; it is tried again", "worker", b.cfg.ID, "err", err)
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
+	if dead {
+		b.long, b.owed = 0, p.n-1
+	}
+	b.mu.Unlock()
+	if dead {
+		b.cfg.Log.Warn("this worker had been declared dead; what it held may run elsewhere by now", "worker", b.cfg.ID)
+	}
+	if b.owed == 0 {
+		return nil
+	}
+	if err := b.cfg.Revive(ctx, b.owed); err != nil {
+		return fmt.Errorf("beat: revive: %w", err)
+	}
+	b.mu.Lock()
+	b.dealt, b.owed = b.owed, 0
+	b.mu.Unlock()
+	b.cfg.Repairs.Repaired(RepairUndone, 1)
+	return nil
 }
-
-// Pauses between tries to look through every shard grow between these.
-const (
-	rewindPause  = 100 * time.Millisecond
-	rewindPauses = 5 * time.Second
-)
 
 // read takes in the answer to a beat.
 func (r *Reading) read(answer any, queues []string) (e Errands, dead bool, mark int64, err error) {
@@ -265,24 +299,54 @@ func (b *Beat) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case soon := <-b.soon:
+			if soon != hasty {
+				hasty = soon
+				tick.Reset(map[bool]time.Duration{false: b.every(), true: beatWatchful}[hasty])
+			}
 		case <-tick.C:
-		}
-		// One beat that hangs must not keep the next one from going out over another connection.
-		once, stop := context.WithTimeout(ctx, beatEvery)
-		soon, err := b.Once(once)
-		if err == nil {
-			err = b.cfg.Ask(once)
-		}
-		stop()
-		if err != nil && ctx.Err() == nil {
-			b.long = 0 // the next one says all
-			b.cfg.Log.Warn("beat not answered", "worker", b.cfg.ID, "err", err)
-		}
-		if soon != hasty {
-			hasty = soon
-			tick.Reset(map[bool]time.Duration{false: b.every(), true: beatWatchful}[hasty])
+			// Apart: one beat that hangs must not keep the next one from going out over another connection.
+			b.wg.Go(func() { b.turn(ctx) })
 		}
 	}
+}
+
+// turn beats once, and asks about what the worker holds.
+func (b *Beat) turn(ctx context.Context) {
+	once, stop := context.WithTimeout(ctx, beatAnswer)
+	soon, err := b.once(once, b.every()) // later there is a newer one
+	stop()
+	select {
+	case b.soon <- soon:
+	case <-ctx.Done():
+		return
+	}
+	if err == nil {
+		err = b.ask(ctx)
+	}
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	b.taking.Lock()
+	first := b.missing.one(time.Now())
+	b.taking.Unlock()
+	b.mu.Lock()
+	b.long = 0 // the next one says all
+	b.mu.Unlock()
+	if first {
+		b.cfg.Log.Warn("beat not answered", "worker", b.cfg.ID, "err", err)
+	}
+}
+
+// ask asks about what the worker holds, unless that is under way.
+func (b *Beat) ask(ctx context.Context) error {
+	if !b.asking.TryLock() {
+		return nil
+	}
+	defer b.asking.Unlock()
+	ctx, stop := context.WithTimeout(ctx, beatAnswer)
+	defer stop()
+	return b.cfg.Ask(ctx)
 }
 
 // leaveWithin is for the last words of a worker.

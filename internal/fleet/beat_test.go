@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -308,82 +307,6 @@ func TestClockFollowsRedis(t *testing.T) {
 				t.Errorf("%v was taken for a time", bad)
 			}
 		}
-	})
-}
-
-// A mark that is smaller than before is a Redis that was restored: it is counted, every shard is looked through, and until that is done
-// nobody is judged; then every count starts anew.
-func TestDecision20_ARestoredRedisIsLookedThroughBeforeRepairs(t *testing.T) {
-	rdb, c := start(t)
-	k := keys.New("n", 1)
-	var readings []Reading
-	began, again, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	tries := 0
-	b := beatOf(c, k, "w", func(cfg *BeatConfig) {
-		cfg.Read = func(r Reading) bool { readings = append(readings, r); return false }
-		cfg.Rewound = func(context.Context) error {
-			if tries++; tries == 1 {
-				close(began)
-				return errors.New("not now")
-			}
-			<-again
-			defer close(done)
-			return nil
-		}
-	})
-	beat := func(n int) {
-		for range n {
-			if _, err := b.Once(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	beat(5)
-	if n := rdb.HGet(t.Context(), k.Meta(), "mark").Val(); n != "5" || len(readings) != 5 || b.Rewinds() != 0 {
-		t.Fatalf("mark %s, %d readings, %d rewinds", n, len(readings), b.Rewinds())
-	}
-	rdb.HSet(t.Context(), k.Meta(), "mark", "2")
-	beat(1)
-	<-began
-	beat(3)
-	if len(readings) != 5 || b.Rewinds() != 1 {
-		t.Errorf("%d readings while the shards are looked through, %d rewinds", len(readings), b.Rewinds())
-	}
-	close(again)
-	<-done
-	for b.looking.Load() {
-		time.Sleep(time.Millisecond)
-	}
-	beat(2)
-	if len(readings) != 7 || !readings[5].Anew || readings[6].Anew || b.Rewinds() != 1 {
-		t.Errorf("%d readings, the last %+v; %d rewinds", len(readings), readings[5:], b.Rewinds())
-	}
-}
-
-// Where the shards cannot be looked through the dead are found all the same, half a minute later.
-func TestDecision20_ARestoredRedisDoesNotHideTheDead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rdb, c := start(t)
-		k := keys.New("n", 1)
-		var readings, tries atomic.Int64
-		b := beatOf(c, k, "w", func(cfg *BeatConfig) {
-			cfg.Read = func(Reading) bool { readings.Add(1); return false }
-			cfg.Rewound = func(context.Context) error { tries.Add(1); return errors.New("a record of a later version") }
-		})
-		for range 5 {
-			once(t, b)
-		}
-		stop := run(b)
-		rdb.HSet(t.Context(), k.Meta(), "mark", "1")
-		time.Sleep(rewindPatience - time.Second)
-		if n := readings.Load(); n != 5 {
-			t.Errorf("%d readings before that", n-5)
-		}
-		time.Sleep(10 * time.Second)
-		if n, m := readings.Load(), tries.Load(); n < 5+6 || m < 10 {
-			t.Errorf("%d readings, and %d tries to look through the shards", n-5, m)
-		}
-		stop()
 	})
 }
 

@@ -16,6 +16,9 @@ const (
 	dueRate    = 4                      // looks a second without a reason, in all shards together
 	overdue    = 150 * time.Millisecond // by which work is late when another than who leads looks
 	calm       = 30                     // times as long between looks where nothing can be missed
+
+	handOverWithin = 2 * time.Second        // then what is not marked is due again, under its next number
+	handOverWait   = 100 * time.Millisecond // a look waits for its hand-overs so long; a queue may be out of reach, others are not
 )
 
 // PromoterConfig is what a Promoter works with. All fields are needed.
@@ -40,14 +43,17 @@ type Promoter struct {
 	cfg  PromoterConfig
 	wake chan struct{}
 
-	mu    sync.Mutex
-	leads bool
-	next  []time.Time // local; when to look into each shard; zero: not without a reason
+	mu      sync.Mutex
+	leads   bool
+	next    []time.Time // local; when to look into each shard; zero: not without a reason
+	looking []bool      // into each shard, now
+	helping map[string]struct{}
 }
 
 // NewPromoter returns a promoter that Run starts.
 func NewPromoter(cfg PromoterConfig) *Promoter {
-	p := &Promoter{cfg: cfg, wake: make(chan struct{}, 1), next: make([]time.Time, max(cfg.Shards, 1))}
+	n := max(cfg.Shards, 1)
+	p := &Promoter{cfg: cfg, wake: make(chan struct{}, 1), next: make([]time.Time, n), looking: make([]bool, n), helping: make(map[string]struct{})}
 	if !cfg.Seen {
 		for i := range p.next {
 			p.next[i] = time.Now()
@@ -95,10 +101,15 @@ func (p *Promoter) Told(e Errands) {
 func (p *Promoter) sooner(shard int, at time.Time) {
 	if next := p.next[shard]; next.IsZero() || at.Before(next) {
 		p.next[shard] = at
-		select {
-		case p.wake <- struct{}{}:
-		default:
-		}
+		p.rouse()
+	}
+}
+
+// rouse lets Run see what is to be done now.
+func (p *Promoter) rouse() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -123,22 +134,31 @@ func (p *Promoter) Run(ctx context.Context) {
 		case <-timer.C:
 		case <-p.wake:
 		}
-		var group sync.WaitGroup
 		for _, shard := range p.ripe() {
-			group.Go(func() { p.look(ctx, shard, &busy) })
+			busy.Go(func() {
+				p.look(ctx, shard, &busy)
+				p.looked(shard)
+			})
 		}
-		group.Wait()
 		timer.Reset(p.pause())
 	}
 }
 
-// ripe returns the shards whose time has come, and sets each to its next.
+// looked says that a look is over: what came meanwhile waits for the next one.
+func (p *Promoter) looked(shard int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.looking[shard] = false
+	p.rouse()
+}
+
+// ripe returns the shards whose time has come and that nobody looks into, and sets each to its next.
 func (p *Promoter) ripe() (shards []int) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, at := range p.next {
-		if at.IsZero() || at.After(now) {
+		if at.IsZero() || at.After(now) || p.looking[i] {
 			continue
 		}
 		p.next[i] = time.Time{}
@@ -146,6 +166,7 @@ func (p *Promoter) ripe() (shards []int) {
 			p.next[i] = now.Add(p.every())
 		}
 		if p.cfg.Seen || p.leads {
+			p.looking[i] = true
 			shards = append(shards, i)
 		}
 	}
@@ -157,8 +178,8 @@ func (p *Promoter) pause() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pause := time.Hour
-	for _, at := range p.next {
-		if !at.IsZero() {
+	for i, at := range p.next {
+		if !at.IsZero() && !p.looking[i] {
 			pause = min(pause, time.Until(at))
 		}
 	}
@@ -178,9 +199,7 @@ func (p *Promoter) look(ctx context.Context, shard int, busy *sync.WaitGroup) {
 			p.cfg.Outbox.Kick(shard)
 		}
 		if len(d.HandOvers) > 0 {
-			if err := p.cfg.HandOver(ctx, d.HandOvers); err != nil {
-				p.cfg.Log.Warn("could not enqueue what is due", "shard", shard, "err", err)
-			}
+			p.handOver(ctx, shard, d.HandOvers, busy)
 		}
 		for _, g := range d.Groups {
 			busy.Go(func() { p.help(ctx, g) })
@@ -197,7 +216,48 @@ func (p *Promoter) look(ctx context.Context, shard int, busy *sync.WaitGroup) {
 	}
 }
 
+// handOver enqueues what is due in a shard, each queue by itself, since queues may have different masters. What takes long goes on apart.
+func (p *Promoter) handOver(ctx context.Context, shard int, hs []record.HandOver, busy *sync.WaitGroup) {
+	queues := make(map[string][]record.HandOver, 1)
+	for _, h := range hs {
+		queues[h.Queue] = append(queues[h.Queue], h)
+	}
+	done := make(chan struct{}, len(queues))
+	for queue, hs := range queues {
+		busy.Go(func() {
+			defer func() { done <- struct{}{} }()
+			within, stop := context.WithTimeout(ctx, handOverWithin)
+			defer stop()
+			if err := p.cfg.HandOver(within, hs); err != nil {
+				p.cfg.Log.Warn("could not enqueue what is due", "shard", shard, "queue", queue, "err", err)
+			}
+		})
+	}
+	wait := time.NewTimer(handOverWait)
+	defer wait.Stop()
+	for range queues {
+		select {
+		case <-done:
+		case <-wait.C:
+			return
+		}
+	}
+}
+
+// help does what a group needs, unless that is under way: where it takes long the group comes up again and again.
 func (p *Promoter) help(ctx context.Context, g record.GroupDue) {
+	p.mu.Lock()
+	_, under := p.helping[g.ID]
+	p.helping[g.ID] = struct{}{}
+	p.mu.Unlock()
+	if under {
+		return
+	}
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.helping, g.ID)
+	}()
 	act, what, kind := p.cfg.Bind, "bind", RepairBind
 	if g.Act == record.Sweep {
 		act, what, kind = p.cfg.Sweep, "sweep", RepairSweep

@@ -285,3 +285,70 @@ func TestGroupsAreHelped(t *testing.T) {
 		}
 	})
 }
+
+// A master that is silent holds up the shards that it has, and what is for queues that it has: neither the other shards nor the other queues.
+func TestDecision42_AMasterThatIsSilentHoldsUpItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const shards, every = 8, 2 * time.Second
+		silence := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		var mu sync.Mutex
+		handed := map[string]int{}
+		asked, most := 0, 0
+		bound := 0
+		p := NewPromoter(PromoterConfig{
+			Shards: shards, Clock: &Clock{}, Outbox: NewOutbox(OutboxConfig{}), Log: slog.New(slog.DiscardHandler),
+			Due: func(ctx context.Context, shard, _ int) (record.Due, error) {
+				if shard == 3 {
+					return record.Due{}, silence(ctx)
+				}
+				d := record.Due{Next: every}
+				for _, q := range []string{"silent", "q"} {
+					d.HandOvers = append(d.HandOvers, record.HandOver{Queue: q}, record.HandOver{Queue: q})
+				}
+				d.Groups = []record.GroupDue{{ID: "g", Act: record.Bind}}
+				return d, nil
+			},
+			HandOver: func(ctx context.Context, hs []record.HandOver) error {
+				if hs[0].Queue == "silent" {
+					mu.Lock()
+					asked++
+					most = max(most, asked)
+					mu.Unlock()
+					defer func() {
+						mu.Lock()
+						asked--
+						mu.Unlock()
+					}()
+					return silence(ctx)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				for _, h := range hs {
+					handed[h.Queue]++
+				}
+				return nil
+			},
+			Bind: func(ctx context.Context, _ string) error {
+				mu.Lock()
+				bound++
+				mu.Unlock()
+				return silence(ctx)
+			},
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		go p.Run(ctx)
+		p.Told(Errands{Leads: true, Now: time.Now()})
+		time.Sleep(59 * time.Second)
+		stop()
+		synctest.Wait()
+		if n := handed["q"]; len(handed) != 1 || n < 2*(shards-1)*25 || n > 2*(shards-1)*35 {
+			t.Errorf("handed over %v", handed)
+		}
+		if most > 2*(shards-1) {
+			t.Errorf("%d hand-overs wait for the queue that is silent", most)
+		}
+		if bound != 1 {
+			t.Errorf("a group that is being bound is bound %d times more", bound-1)
+		}
+	})
+}

@@ -20,6 +20,7 @@ import (
 const (
 	reapLimit  = 100             // holdings that one script takes
 	reapWord   = 3 * time.Second // without a word of who deals with a death, another one takes over
+	reapTrips  = 6               // as many round trips later, so that a slow link does not make survivors take it from each other
 	reapWithin = time.Minute     // for one death; what is left then is taken up at the next read
 )
 
@@ -47,12 +48,14 @@ type Reaper struct {
 
 	mu   sync.Mutex
 	busy map[string]bool // the dead that are being dealt with here
+	gaps row             // before reads, of which the silence of others counts readsApart at most
 
 	count struct{ dead, redelivered, loops atomic.Uint64 }
 }
 
 // ReaperStats counts since the start.
 type ReaperStats struct {
+	Gaps        uint64 // between reads that were too far apart, or in which Redis' clock or master changed
 	Dead        uint64 // workers declared dead here
 	Redelivered uint64 // tasks, members and tickets taken out of dead or forgetful hands here, to be delivered again
 	CrashLoops  uint64 // tasks ended here since they killed their workers too often
@@ -67,7 +70,7 @@ func NewReaper(cfg ReaperConfig) *Reaper {
 
 // Stats returns its counters.
 func (r *Reaper) Stats() ReaperStats {
-	return ReaperStats{Dead: r.count.dead.Load(), Redelivered: r.count.redelivered.Load(), CrashLoops: r.count.loops.Load()}
+	return ReaperStats{Gaps: r.gaps.n.Load(), Dead: r.count.dead.Load(), Redelivered: r.count.redelivered.Load(), CrashLoops: r.count.loops.Load()}
 }
 
 // Close ends what it does and waits for that.
@@ -83,7 +86,12 @@ func (r *Reaper) Close() {
 func (r *Reaper) Read(reading Reading) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, q := range r.judge.read(reading) {
+	silent, gap := r.judge.read(reading)
+	if gap > 0 && r.gaps.one(reading.Answered) {
+		r.cfg.Log.Warn("this worker's looks at the other workers are too far apart, or Redis' clock or master has changed; who dies meanwhile is found later",
+			"worker", r.cfg.ID, "apart", gap.Round(time.Millisecond))
+	}
+	for _, q := range silent {
 		if r.busy[q.ID] || r.ctx.Err() != nil {
 			continue
 		}
@@ -155,7 +163,7 @@ func (r *Reaper) examine(ctx context.Context, q quiet) error {
 type word struct{ alive, busy, draining bool }
 
 func (r *Reaper) declare(ctx context.Context, q quiet) (w word, err error) {
-	call := fleetCall(declareScript, r.cfg.Keys, q.ID, q.Beat, r.cfg.ID, reapWord.Milliseconds())
+	call := fleetCall(declareScript, r.cfg.Keys, q.ID, q.Beat, r.cfg.ID, (reapWord + reapTrips*q.trip).Milliseconds())
 	if err := r.cfg.Conn.All(ctx, call); err != nil {
 		return w, err
 	}

@@ -36,7 +36,8 @@ func (s *sky) prompt(at time.Duration) Reading { return s.reading(at, at, at) }
 // its subscription; 0 where that does not happen for 30 s.
 func firstNamed(j *judge, s *sky, from time.Duration) (named, connected time.Duration) {
 	for at := from; at <= from+30*time.Second; at += beatWatchful {
-		for _, q := range j.read(s.prompt(at)) {
+		silent, _ := j.read(s.prompt(at))
+		for _, q := range silent {
 			if named == 0 {
 				named = at
 			}
@@ -130,20 +131,55 @@ func TestDecision01_WhenSilenceIsDeath(t *testing.T) {
 	}
 }
 
-func TestDecision01_AGapStartsEveryCountAnew(t *testing.T) {
-	j, s := &judge{}, newSky()
-	s.beats(0)
-	j.read(s.prompt(0))
-	s.beats(time.Second)
-	// Reads that are further apart than may be: no silence is ever seen, however long it lasts.
-	for at := time.Second; at < 5*time.Minute; at += readsApart + 10*time.Millisecond {
-		if q := j.read(s.prompt(at)); len(q) > 0 {
-			t.Fatalf("named after %s: %+v", at, q)
+// Reads that are all further apart than may be: each gap counts as readsApart, however long it is.
+func TestDecision01_AGapCountsForLittle(t *testing.T) {
+	for _, apart := range []time.Duration{readsApart + 10*time.Millisecond, 4 * time.Second, time.Hour} {
+		j, s := &judge{}, newSky()
+		s.beats(0)
+		reads, named, connected := 0, 0, 0
+		for at := 2 * time.Second; connected == 0 && reads < 100; at += apart {
+			silent, gap := j.read(s.prompt(at))
+			if (gap == apart) != (reads > 0) {
+				t.Errorf("reads %s apart: a gap of %s", apart, gap)
+			}
+			for _, q := range silent {
+				if named == 0 {
+					named = reads
+				}
+				if q.connected {
+					connected = reads
+				}
+			}
+			reads++
+		}
+		if want := int(deadAcross / readsApart); named != want || connected != want {
+			t.Errorf("reads %s apart: named behind %d gaps, behind %d though connected", apart, named, connected)
 		}
 	}
 }
 
-// Whatever happens to Redis, to its clock and to the survivor, a worker that beats each second while Redis answers is never named.
+// Whatever silence lies before an outage, whose length counts for nothing, a worker has the time behind it that coming back takes.
+func TestDecision01_AnOutageIsNobodysDeath(t *testing.T) {
+	for _, away := range []time.Duration{readsApart + time.Millisecond, 20 * time.Second, 5 * time.Hour} {
+		for _, before := range []time.Duration{0, 2 * time.Second, deadUnseen - beatWatchful, deadConnected - beatWatchful} {
+			j, s := &judge{}, newSky()
+			s.beats(0)
+			at := 2 * time.Second // it is late when it is seen first
+			for end := at + before; at < end; at += beatWatchful {
+				j.read(s.prompt(at))
+			}
+			j.read(s.prompt(at))
+			back := at + away
+			named, connected := firstNamed(j, s, back)
+			if named-back < deadUnseen || connected-back < deadConnected && before < deadUnseen {
+				t.Errorf("silent for %s before an outage of %s: named %s behind it, %s though connected", before, away, named-back, connected-back)
+			}
+		}
+	}
+}
+
+// Whatever happens to Redis, to its clock and to the survivor, a worker that beats each second while Redis answers is never named. Of many outages
+// in a row it gets a beat between every few: the survivor has its reads there.
 func TestDecision01_WhoBeatsIsNeverNamed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		j, s := &judge{}, newSky()
@@ -151,9 +187,15 @@ func TestDecision01_WhoBeatsIsNeverNamed(t *testing.T) {
 			return time.Duration(rapid.IntRange(lo, hi).Draw(t, what)) * time.Millisecond
 		}
 		read, beat := ms(0, 1000, "first read"), ms(0, 1000, "first beat")
+		missed := 0 // outages since its last beat
 		for range rapid.IntRange(1, 100).Draw(t, "events") {
-			switch rapid.IntRange(0, 9).Draw(t, "what") {
+			what := rapid.IntRange(0, 9).Draw(t, "what")
+			if what == 0 && missed == 4 {
+				what = 9
+			}
+			switch what {
 			case 0: // Redis is away; who waits for it gets its answer after that, in any order
+				missed++
 				away := ms(1600, 20_000, "away") // a shorter one is silence like any other
 				began := min(read, beat)
 				back := began + away
@@ -161,7 +203,7 @@ func TestDecision01_WhoBeatsIsNeverNamed(t *testing.T) {
 					s.ahead += ms(-600_000, 600_000, "jump")
 				}
 				if read <= back {
-					if q := j.read(s.reading(read, back, back+ms(0, 300, "answer"))); len(q) > 0 {
+					if q, _ := j.read(s.reading(read, back, back+ms(0, 300, "answer"))); len(q) > 0 {
 						t.Fatalf("named by the first read after an outage: %+v", q)
 					}
 					read = back + ms(400, 1400, "next read")
@@ -172,11 +214,12 @@ func TestDecision01_WhoBeatsIsNeverNamed(t *testing.T) {
 			default:
 				for beat <= read {
 					s.beats(beat)
+					missed = 0
 					beat += ms(500, 1300, "next beat")
 				}
 				sent := read - ms(0, 200, "way there")
 				answered := read + ms(0, 200, "way back")
-				if q := j.read(s.reading(sent, read, answered)); len(q) > 0 {
+				if q, _ := j.read(s.reading(sent, read, answered)); len(q) > 0 {
 					t.Fatalf("named: %+v at %s, its next beat at %s", q, read, beat)
 				}
 				read = answered + ms(200, 1400, "next read")
@@ -199,7 +242,7 @@ func TestDecision01_AnotherMasterIsAGap(t *testing.T) {
 			if r.Master = "one"; failover && at > 3*time.Second {
 				r.Master = "two"
 			}
-			if q := j.read(r); len(q) > 0 {
+			if q, _ := j.read(r); len(q) > 0 {
 				named = at - 3*time.Second
 			}
 		}

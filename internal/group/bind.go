@@ -3,7 +3,7 @@ package group
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gatherq/gatherq/internal/carrier"
@@ -28,12 +28,17 @@ func (s *Store) Bind(ctx context.Context, gid string, c *carrier.Carrier) error 
 	if r.Err != nil || open == "" {
 		return r.Err
 	}
+	gone := 0
 	for n := range segs {
 		get := conn.NewCommand("hget", s.keys.Args(gid, nonce, n/bucketSize), n)
 		if err := s.conn.All(ctx, get); err != nil {
 			return err
 		}
-		blob, _ := get.Reply.(string)
+		blob, there := get.Reply.(string)
+		if !there {
+			gone = 1
+			continue
+		}
 		seg, err := unpackSegment([]byte(blob))
 		if err != nil {
 			return err
@@ -42,7 +47,7 @@ func (s *Store) Bind(ctx context.Context, gid string, c *carrier.Carrier) error 
 			return err
 		}
 	}
-	r = s.run(ctx, boundScript, gid, gid)
+	r = s.run(ctx, boundScript, gid, gid, gone)
 	var hs []record.HandOver
 	for r.More() {
 		t := r.List()
@@ -81,8 +86,9 @@ func (s *Store) bindSegment(ctx context.Context, gid string, seg *segment, withi
 		case m.Link != "":
 			links = append(links, place{index: index, id: m.Link, settled: m.LinkSettled})
 		case m.ID != "":
-			h, err = s.createMember(ctx, m, within)
-			links = append(links, place{index: index, id: m.ID})
+			var refused *record.Failure
+			h, refused, err = s.createMember(ctx, m, within)
+			links = append(links, place{index: index, id: m.ID, refused: refused})
 		default:
 			h, err = s.alone(ctx, gid, index, m, within)
 		}
@@ -102,6 +108,7 @@ type place struct {
 	index   int
 	id      string
 	settled bool
+	refused *record.Failure // it stands for nothing: somebody else has created that ID since the gather asked
 }
 
 // link ties places to what they stand for, and records the ends of those that have ended, in call order.
@@ -110,24 +117,32 @@ func (s *Store) link(ctx context.Context, gid string, places []place) error {
 		return nil
 	}
 	binds := []any{gid}
-	links := make([]*conn.Call, len(places))
+	links := make([]*conn.Call, len(places)) // nil: refused
 	for i, p := range places {
 		view := "t"
 		if p.settled {
 			view = "b"
 		}
 		binds = append(binds, p.index, view+";"+p.id)
+		if p.refused != nil {
+			continue
+		}
 		links[i] = s.records.LinkCall(p.id, p.settled, record.Link{Group: gid, Index: p.index})
 	}
 	// the place first, then the question: an end in between finds the place
 	if err := s.conn.All(ctx, conn.NewCall(bindScript, s.keys.PrefixOf(gid), binds...)); err != nil {
 		return err
 	}
-	if err := s.conn.Do(ctx, links...); err != nil {
+	if err := s.conn.Do(ctx, slices.DeleteFunc(slices.Clone(links), func(c *conn.Call) bool { return c == nil })...); err != nil {
 		return err
 	}
 	var ended []*conn.Call
 	for i, call := range links {
+		if call == nil {
+			o := &record.Outcome{State: record.Failed, Failure: places[i].refused}
+			ended = append(ended, s.linkedCall(record.Link{Group: gid, Index: places[i].index}, o, true))
+			continue
+		}
 		l, err := record.ReadLinked(call)
 		if err != nil {
 			return err
@@ -177,17 +192,29 @@ func (b bounds) of(p *Profile) (at, deadline time.Time) {
 	return at, deadline
 }
 
-// createMember creates the task of a call with an ID of its own, or finds it.
-func (s *Store) createMember(ctx context.Context, m *Member, within bounds) ([]record.HandOver, error) {
+// createMember creates the task of a call with an ID of its own, or finds it. Refused says that another one has that ID.
+func (s *Store) createMember(ctx context.Context, m *Member, within bounds) (hs []record.HandOver, refused *record.Failure, err error) {
 	at, deadline := within.of(m.Profile)
 	out, err := s.records.Create(ctx, record.NewTask{ID: m.ID, Type: m.Type, Queue: m.Queue, Args: m.Args, Digest: m.Digest,
 		Options: m.Options, Retention: m.Retention, MaxPending: m.MaxPending, Delay: m.Delay, At: at, Deadline: deadline, OnConflict: m.OnConflict,
 		Nonce: within.nonce})
-	if err != nil || out[0].Status != record.New || out[0].Waits {
-		return nil, err
+	if err != nil {
+		return nil, nil, err
+	}
+	switch out[0].Status {
+	case record.ConflictID:
+		return nil, &record.Failure{Kind: "conflict", Message: m.ID + " exists"}, nil
+	case record.ConflictArgs:
+		return nil, &record.Failure{Kind: "conflict", Message: m.ID + " exists with another type or other arguments"}, nil
+	case record.Existing:
+		return nil, nil, nil
+	case record.New:
+	}
+	if out[0].Waits {
+		return nil, nil, nil
 	}
 	ref := record.Ref{ID: m.ID, Number: out[0].Number}
-	return []record.HandOver{{Queue: m.Queue, Delivery: record.Delivery{Refs: []record.Ref{ref}}}}, nil
+	return []record.HandOver{{Queue: m.Queue, Delivery: record.Delivery{Refs: []record.Ref{ref}}}}, nil, nil
 }
 
 func (s *Store) alone(ctx context.Context, gid string, index int, m *Member, within bounds) ([]record.HandOver, error) {
@@ -211,84 +238,4 @@ func (s *Store) linkedCall(to record.Link, o *record.Outcome, binder bool) *conn
 	}
 	return conn.NewCall(linkedScript, s.keys.PrefixOf(to.Group), to.Group, to.Index, string(out.State),
 		record.EncodeRange("", []record.Outcome{out}), out.Failure.Encode(), by)
-}
-
-// DeliverOutbox tells groups of the ends that members from elsewhere came to, and forgets those that have arrived. Whoever settled
-// calls it; what was left is found by age.
-func (s *Store) DeliverOutbox(ctx context.Context, shard int) error {
-	_, err := s.deliver(ctx, shard, 0)
-	return err
-}
-
-// DeliverLate is DeliverOutbox for entries that are at least so old: their deliverer is gone. It returns how many those were.
-func (s *Store) DeliverLate(ctx context.Context, shard int, age time.Duration) (int, error) {
-	return s.deliver(ctx, shard, age)
-}
-
-func (s *Store) deliver(ctx context.Context, shard int, age time.Duration) (n int, err error) {
-	for again := true; again; { // an end may be the end of an outer group, whose entry comes next
-		again = false
-		for cursor := "0"; ; {
-			ends, next, err := s.records.Ends(ctx, shard, cursor, age)
-			if err != nil {
-				return n, err
-			}
-			told, more, err := s.tell(ctx, ends)
-			if err != nil {
-				return n, err
-			}
-			if err := s.records.Told(ctx, shard, told...); err != nil {
-				return n, err
-			}
-			n += len(told)
-			again = again || more
-			if cursor = next; cursor == "0" {
-				break
-			}
-		}
-	}
-	return n, nil
-}
-
-// tell delivers ends; it answers those that every link has heard of, and whether one of them ended a group that waits in turn.
-func (s *Store) tell(ctx context.Context, ends []record.End) (told []string, again bool, err error) {
-	var calls []*conn.Call
-	for i := range ends {
-		e := &ends[i]
-		o := &record.Outcome{State: e.State, Value: e.Value, Failure: e.Failure}
-		if e.Group {
-			o.Value, o.Link, o.LinkSettled = nil, e.ID, e.Settled
-		}
-		if e.Member {
-			if o, err = s.memberOutcome(ctx, e.ID); err != nil {
-				return nil, false, err
-			}
-		}
-		for _, l := range e.Links {
-			calls = append(calls, s.linkedCall(l, o, false))
-		}
-	}
-	if err := s.conn.Do(ctx, calls...); err != nil {
-		return nil, false, err
-	}
-	next := 0
-	for i := range ends {
-		all := true
-		for range ends[i].Links {
-			r := record.NewReply(calls[next].Reply, calls[next].Err)
-			next++
-			switch word := r.Str(); {
-			case r.Err != nil:
-				return told, again, fmt.Errorf("telling %s of its member: %w", ends[i].ID, r.Err)
-			case word == "binding":
-				all = false
-			case word == "ok":
-				again = r.Int() == 1 || again
-			}
-		}
-		if all {
-			told = append(told, ends[i].Field)
-		}
-	}
-	return told, again, nil
 }

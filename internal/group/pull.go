@@ -33,6 +33,7 @@ type Range struct {
 	QueuedAt time.Time
 	Deadline time.Time // zero: none
 	Capped   bool      // of a group with MaxRunning
+	Lost     bool      // its arguments are gone: its members end as lost
 	Members  []RangeMember
 }
 
@@ -167,14 +168,19 @@ func (s *Store) readRange(r *record.Reply, t record.Ticket, have *segment) (*Ran
 		s.segments[t.Nonce] = seg
 		s.mu.Unlock()
 	}
-	if seg == nil || seg.number != number || rg.From < seg.start || rg.To > seg.start+len(seg.members) || rg.To < rg.From ||
-		bits != "" && len(bits) != 4*(rg.To-rg.From) {
+	fits := seg != nil && seg.number == number && rg.From >= seg.start && rg.To <= seg.start+len(seg.members)
+	rg.Lost = !fits && len(blob) == 0
+	if !fits && !rg.Lost || rg.To < rg.From || bits != "" && len(bits) != 4*(rg.To-rg.From) {
 		return nil, fmt.Errorf("group %s: range %d to %d does not fit its segment", t.Group, rg.From, rg.To)
 	}
 	rg.Members = make([]RangeMember, 0, rg.To-rg.From)
 	for i := rg.From; i < rg.To; i++ {
 		if bits != "" && bits[4*(i-rg.From):][:4] != "\x00\x00\x00\x00" {
 			continue // it has ended, or travels alone
+		}
+		if rg.Lost {
+			rg.Members = append(rg.Members, RangeMember{Index: i, Profile: &Profile{}, Reason: reasons[i]})
+			continue
 		}
 		m := &seg.members[i-seg.start]
 		rg.Members = append(rg.Members, RangeMember{Index: i, Profile: m.Profile, Args: m.Args, Reason: reasons[i]})

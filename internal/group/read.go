@@ -57,8 +57,8 @@ func (s *Store) Page(ctx context.Context, gid string, after, limit int) (outs []
 	return outs, after + len(blobs), nil
 }
 
-// ByIndex reads members from, from+1, … in the order of the calls; State is "" where one has not ended. Fewer than count come
-// back at the end of the group, none where there is no such group.
+// ByIndex reads members from, from+1, … in the order of the calls; State is "" where one has not ended, Expired where its outcome is
+// gone. Fewer than count come back at the end of the group, none where there is no such group.
 func (s *Store) ByIndex(ctx context.Context, gid string, from, count int) ([]record.Outcome, error) {
 	r := s.run(ctx, whereScript, gid, gid, from, count)
 	if !r.More() {
@@ -76,7 +76,11 @@ func (s *Store) ByIndex(ctx context.Context, gid string, from, count int) ([]rec
 	for i := range outs {
 		outs[i] = record.Outcome{ID: fmt.Sprintf("%s:%d", gid, from+i), Group: gid, Index: from + i}
 		seq := binary.BigEndian.Uint32(bits[4*i:])
-		if seq == 0 || seq >= linkedMark || asked[seq] {
+		if seq == 0 || seq >= linkedMark {
+			continue
+		}
+		outs[i].State, outs[i].Failure = record.Expired, &record.Failure{Kind: string(record.Expired)} // unless it is found
+		if asked[seq] {
 			continue
 		}
 		asked[seq] = true
@@ -95,7 +99,7 @@ func (s *Store) ByIndex(ctx context.Context, gid string, from, count int) ([]rec
 		for _, v := range list {
 			blob, ok := v.(string)
 			if !ok {
-				continue // it has expired since
+				continue
 			}
 			part, err := record.DecodeRange(gid, []byte(blob))
 			if err != nil {

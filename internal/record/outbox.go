@@ -20,6 +20,7 @@ type End struct {
 	Value   []byte // of a task
 	Failure *Failure
 	Links   []Link
+	Err     error // nothing but Field is known: it cannot be read
 }
 
 // Link is a place in a group that waits for an end.
@@ -37,7 +38,7 @@ func (s *Store) Ends(ctx context.Context, shard int, cursor string, age time.Dur
 		field := r.Str()
 		e, err := parseEnd(field, r.Bytes())
 		if err != nil {
-			return out, next, err
+			e = End{Field: field, Err: err}
 		}
 		out = append(out, e)
 	}

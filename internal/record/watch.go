@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -75,15 +76,16 @@ func (s *Store) Watch(ctx context.Context, inbox string, in []Interest) ([]Answe
 }
 
 // WatchOnce is Watch for who asks again by itself: it does not wait for a Redis that does not answer. In a cluster some of its masters may:
-// then there are both answers and an error, and missing are the places of the interests that the error is about.
+// then there are both answers and an error, and missing are the places of the interests that the error is about. So it is with answers that do not
+// parse, and records that the script fails on.
 func (s *Store) WatchOnce(ctx context.Context, inbox string, in []Interest) (answers []Answer, missing []int, err error) {
 	return s.watch(ctx, s.conn.Once, inbox, in)
 }
 
 func (s *Store) watch(ctx context.Context, do func(context.Context, ...*conn.Call) error, inbox string, in []Interest) (answers []Answer, missing []int, lost error) {
-	var places, later []int // nil: all
-	for {
-		looks := s.looks(inbox, in, places)
+	var places []int // nil: all
+	for most := watchBatch; ; {
+		looks := s.looks(inbox, in, places, most)
 		calls := make([]*conn.Call, len(looks))
 		for i := range looks {
 			calls[i] = looks[i].call
@@ -91,16 +93,24 @@ func (s *Store) watch(ctx context.Context, do func(context.Context, ...*conn.Cal
 		if err := do(ctx, calls...); err != nil {
 			lost = err
 		}
-		later = later[:0]
+		var later []int
 		for i := range looks {
-			if lost != nil && looks[i].call.Unanswered() {
-				missing = append(missing, looks[i].places...)
+			l := &looks[i]
+			if l.call.Unanswered() {
+				missing = append(missing, l.places...)
 				continue
 			}
-			var err error
-			if answers, later, err = looks[i].read(in, answers, later); err != nil {
-				return nil, all(len(in)), err
+			got, err := l.read(in)
+			switch {
+			case err == nil:
+			case len(l.places) > 1: // each by itself: what is wrong with one is no other's
+				later, most = append(later, l.places...), 1
+				continue
+			default:
+				got.bad, got.err = l.places, err
 			}
+			answers, later, missing = append(answers, got.answers...), append(later, got.later...), append(missing, got.bad...)
+			lost = cmp.Or(lost, got.err) // that Redis did not answer goes first: then they are asked about again
 		}
 		if len(looks) > 1 || len(places) > 0 {
 			slices.SortFunc(answers, func(a, b Answer) int { return a.Place - b.Place })
@@ -109,16 +119,8 @@ func (s *Store) watch(ctx context.Context, do func(context.Context, ...*conn.Cal
 			slices.Sort(missing)
 			return answers, missing, lost
 		}
-		places, later = later, nil
+		places = later
 	}
-}
-
-func all(n int) []int {
-	places := make([]int, n)
-	for i := range places {
-		places[i] = i
-	}
-	return places
 }
 
 // look is one script's part of the interests.
@@ -127,8 +129,8 @@ type look struct {
 	places []int
 }
 
-// looks shares interests out to scripts.
-func (s *Store) looks(inbox string, in []Interest, places []int) (looks []look) {
+// looks shares interests out to scripts, at most so many to one.
+func (s *Store) looks(inbox string, in []Interest, places []int, most int) (looks []look) {
 	open := map[int]int{} // by shard
 	n := len(in)
 	if places != nil {
@@ -140,7 +142,7 @@ func (s *Store) looks(inbox string, in []Interest, places []int) (looks []look) 
 		}
 		sh := s.keys.Shard(in[i].ID)
 		at, ok := open[sh]
-		if !ok || len(looks[at].places) == watchBatch {
+		if !ok || len(looks[at].places) == most {
 			at = len(looks)
 			open[sh] = at
 			call := conn.NewCall(watchScript, s.keys.Prefix(sh), inbox)
@@ -164,28 +166,39 @@ func (in Interest) args() []any {
 	return []any{id, view, after}
 }
 
-// read appends the answers of one script; later are the interests that it had no room for.
-func (l *look) read(in []Interest, answers []Answer, later []int) ([]Answer, []int, error) {
+// looked is what one script answered.
+type looked struct {
+	answers []Answer
+	later   []int // places of interests that it had no room for
+	bad     []int // of those whose answers do not parse
+	err     error // of one of these
+}
+
+// read returns the answers of one script.
+func (l *look) read(in []Interest) (out looked, err error) {
 	r := NewReply(l.call.Reply, l.call.Err)
 	outbox := r.Int() == 1
 	for r.More() {
 		at := int(r.Int())
 		if at < 0 || at >= len(l.places) {
-			return nil, nil, fmt.Errorf("watch answered about %d of %d", at, len(l.places))
+			return looked{}, fmt.Errorf("watch answered about %d of %d", at, len(l.places))
 		}
 		place := l.places[at]
 		a, err := readAnswer(in[place], r.List())
 		switch {
 		case err != nil:
-			return nil, nil, err
+			out.bad, out.err = append(out.bad, place), err
 		case a.later:
-			later = append(later, place)
+			out.later = append(out.later, place)
 		default:
 			a.Place, a.Outbox = place, outbox
-			answers = append(answers, a)
+			out.answers = append(out.answers, a)
 		}
 	}
-	return answers, later, r.Err
+	if r.Err != nil {
+		return looked{}, r.Err
+	}
+	return out, nil
 }
 
 func readAnswer(in Interest, r *Reply) (Answer, error) {

@@ -158,17 +158,12 @@ func (w *Worker) startTask(queue string, c record.Claim) bool {
 		},
 	}
 	w.wg.Add(1) // until the record knows how it ended
-	go func() {
+	w.pool.run(func() {
 		defer w.cfg.Slots.Release() // deferred: the handler may call Goexit
-		if c.Crashes < record.Suspect {
-			r.exec(time.Now())
-			return
-		}
-		if w.suspects.enter(w, r) {
-			defer w.suspects.leave()
+		if c.Crashes < record.Suspect || w.suspects.enter(w, r) {
 			r.exec(time.Now())
 		}
-	}()
+	})
 	return true
 }
 
@@ -180,9 +175,10 @@ func (w *Worker) lookup(typ string, args []byte) (Handler, bool) {
 
 // finishTask tells the record how a task's run ended.
 func (w *Worker) finishTask(v verdict, r *run) {
-	go func() {
+	w.pool.run(func() {
 		defer w.wg.Done()
 		defer w.runs.remove(r)
+		defer w.suspects.told(r)
 		w.count.observe(w.cfg.Redis, func(yield func(*run) bool) { yield(r) })
 		ref := record.Ref{ID: r.job.ID, Number: r.number}
 		w.finish(ref, v, 1, func(ctx context.Context) (record.Settled, error) {
@@ -196,7 +192,7 @@ func (w *Worker) finishTask(v verdict, r *run) {
 					State: v.state, Value: v.value, Failure: v.failure, Attempt: r.job.Attempt})
 			}
 		})
-	}()
+	})
 }
 
 // finish tells a verdict on n tasks, counts it and follows it up.

@@ -35,9 +35,10 @@ type fakeFleet struct {
 	told    []told
 	claims  map[string]record.Claim
 	nonces  []string
-	silent  int       // so many calls are not answered, though done
-	refused []refusal // calls that are answered with an error, nothing done
-	fenced  bool      // nothing is applied
+	telling time.Duration // how long an end takes to be there
+	silent  int           // so many calls are not answered, though done
+	refused []refusal     // calls that are answered with an error, nothing done
+	fenced  bool          // nothing is applied
 	flags   []record.Flag
 	known   bool
 	waiting int  // deliveries for a worker
@@ -97,6 +98,9 @@ func (f *fakeFleet) answer() error {
 }
 
 func (f *fakeFleet) settled(t told) (record.Settled, error) {
+	if f.telling > 0 {
+		time.Sleep(f.telling)
+	}
 	err := f.note(t)
 	f.mu.Lock()
 	defer f.mu.Unlock()

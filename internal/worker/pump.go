@@ -243,6 +243,9 @@ func (p *pump) take(o *openRange) {
 			profile, handler, options = m.Profile, w.cfg.Handlers[m.Type], w.options(m.Options)
 		}
 		switch {
+		case o.r.Lost:
+			gone := &record.Failure{Kind: string(record.Lost), Message: "its arguments are gone"}
+			o.end(&record.Outcome{Index: m.Index, State: record.Lost, Failure: gone, Attempt: 1, FinishedAt: w.cfg.Redis(now)}, 0)
 		case m.Reason != nil:
 			o.end(&record.Outcome{Index: m.Index, State: record.Cancelled, Failure: m.Reason, Attempt: 1, FinishedAt: w.cfg.Redis(now)}, 0)
 		case handler == nil || !record.Knows(m.Args):

@@ -48,6 +48,8 @@ func (p *pump) openRange(r *group.Range) *openRange {
 
 // add returns the run of a member that the worker has a handler for. All are added before the first begins.
 func (o *openRange) add(m *group.RangeMember, id string, h Handler, options record.Options) *run {
+	o.mu.Lock() // the range is in the worker's list already, and its end may be requested
+	defer o.mu.Unlock()
 	o.runs = append(o.runs, run{
 		of: o, w: o.w, number: o.r.Number, options: options, handler: h, args: m.Args,
 		job: Job{

@@ -60,6 +60,8 @@ type run struct {
 	started    bool // its handler was called
 	returned   bool // it has returned
 	complained bool // the log has said that it is stuck
+	suspect    bool // it has had the suspects' turn since before it began
+	passed     bool // and has passed it on
 }
 
 // exec runs the handler in this goroutine, from now on the local clock, and comes back with the time when the handler returned. Where
@@ -158,7 +160,7 @@ func (r *run) end(res Result) time.Time {
 	now := time.Now()
 	r.w.count.running.Add(-1)
 	r.mu.Lock()
-	r.returned = true
+	r.w.suspects.returned(r)
 	late, complained := r.judged, r.complained
 	var v verdict
 	if !late {
@@ -338,8 +340,8 @@ func (r *run) fence() {
 	r.abandon(r.options.Grace(), func() verdict { return verdict{act: actDrop} })
 }
 
-// abandon judges a run whose handler has not returned. Its slot stays taken until it does; where that is not so after patience, the
-// log says it (negative: never).
+// abandon judges a run whose handler has not returned. Its slot stays taken until it does, a suspect's turn only until the record knows; where it has not
+// returned after patience, the log says it (negative: never).
 func (r *run) abandon(patience time.Duration, judge func() verdict) {
 	r.mu.Lock()
 	if r.judged {

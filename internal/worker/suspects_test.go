@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -60,6 +61,88 @@ func TestDecision05_OneSuspectRunsAtATime(t *testing.T) {
 		synctest.Wait()
 		if n := len(f.list("settle")); n != 8 {
 			t.Errorf("%d settled, want the long one and the third", n)
+		}
+	})
+}
+
+// One that has ended is charged with the next one's crash as long as the record does not know its end.
+func TestDecision05_ASuspectBeginsWhenTheEndOfTheOneBeforeIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeFleet{telling: 10 * time.Millisecond}
+		w := newWorker(t, f, 8, map[string]Handler{"t": func(_ context.Context, j *Job) Result {
+			switch j.ID {
+			case "retried":
+				return Result{Failure: &record.Failure{Kind: "error"}}
+			case "gone":
+				runtime.Goexit()
+			}
+			return Result{Value: []byte("1")}
+		}})
+		for _, id := range []string{"a", "retried", "gone", "b"} {
+			deliver(t, w, f.task(id, func(c *record.Claim) {
+				suspect(c)
+				c.Options = record.Options{Retries: 2}.Encode()
+			}))
+		}
+		time.Sleep(time.Second)
+		var open string
+		all := f.all()
+		for _, x := range all {
+			switch {
+			case x.what == "begin" && open == "":
+				open = x.id
+			case x.what != "begin" && open == x.id:
+				open = ""
+			default:
+				t.Errorf("%s of %q while %q is open", x.what, x.id, open)
+			}
+		}
+		if len(all) != 8 || open != "" {
+			t.Errorf("told %+v", all)
+		}
+	})
+}
+
+// A suspect whose handler ignores its end keeps its slot, not the turn. While it runs a death does not tell which one it was, so those that
+// run beside it are not noted as begun: they would be charged with its crash, and one that did nothing could end by it.
+func TestDecision05_AnAbandonedSuspectHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeFleet{}
+		end := make(chan struct{})
+		w := newWorker(t, f, 4, map[string]Handler{"t": func(_ context.Context, j *Job) Result {
+			if j.ID == "stuck" {
+				<-end
+				runtime.Goexit()
+			}
+			return Result{Value: []byte("1")}
+		}})
+		deliver(t, w, f.task("stuck", func(c *record.Claim) {
+			suspect(c)
+			c.Options = record.Options{TimeoutMS: 5000, GraceMS: new(int64(1000))}.Encode()
+		}))
+		time.Sleep(5 * time.Second)
+		deliver(t, w, f.task("early", suspect))
+		time.Sleep(suspectWait + time.Millisecond)
+		if back := f.list("giveback"); len(back) != 1 || back[0].id != "early" {
+			t.Fatalf("in the grace of the first: given back %+v", back)
+		}
+		time.Sleep(time.Second)
+		deliver(t, w, f.task("beside", suspect))
+		deliver(t, w, f.task("beside too", suspect))
+		synctest.Wait()
+		if n, s := len(f.list("settle")), w.Stats(); n != 3 || s.Stuck != 1 || w.cfg.Slots.Free() != 3 || len(f.list("giveback")) != 1 {
+			t.Errorf("%d settled, %+v, %d slots free, given back %+v", n, s, w.cfg.Slots.Free(), f.list("giveback"))
+		}
+		close(end)
+		synctest.Wait()
+		deliver(t, w, f.task("after", suspect))
+		synctest.Wait()
+		var begun []string
+		for _, b := range f.list("begin") {
+			begun = append(begun, b.id)
+		}
+		if want := []string{"stuck", "after"}; !slices.Equal(begun, want) || len(f.list("settle")) != 4 || w.cfg.Slots.Free() != 4 {
+			t.Errorf("begun %v, want %v; %d settled, %d slots free", begun, want, len(f.list("settle")), w.cfg.Slots.Free())
 		}
 	})
 }

@@ -83,6 +83,7 @@ type Worker struct {
 	sizes     *sizer
 	runs      runs
 	suspects  suspects
+	pool      *pool
 	blobs     sync.Map // options by their stored form, at most maxBlobs
 	blobCount atomic.Int64
 	base      context.Context //nolint:containedctx // what handlers' contexts derive from
@@ -106,6 +107,7 @@ func New(base context.Context, cfg Config) *Worker {
 	w := &Worker{cfg: cfg, sizes: newSizer(), suspects: newSuspects(), base: context.WithoutCancel(base), aborts: make(chan struct{})}
 	w.life, w.kill = context.WithCancel(conn.Patient(context.WithoutCancel(base)))
 	w.pull, w.stop = context.WithCancel(w.life)
+	w.pool = newPool(w.life.Done())
 	return w
 }
 

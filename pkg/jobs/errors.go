@@ -38,7 +38,8 @@ const (
 	ErrLost    ErrorKind = "lost"    // its record was seen and is gone
 )
 
-// Why nothing was stored, as a *RejectedError.
+// Why nothing was stored, as a *RejectedError. ErrConflict is also the end, as an *Error, of a gather's member with an ID of its own that somebody
+// else took between the asking and the commit.
 const (
 	ErrRejected     ErrorKind = "rejected"     // bad input; ErrConflict and ErrSealed are this as well
 	ErrConflict     ErrorKind = "conflict"     // the ID is there, with another type or other arguments, or OnConflict refuses it

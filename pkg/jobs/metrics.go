@@ -50,7 +50,7 @@ func (w *Worker) Metrics() []Metric {
 	if running != nil {
 		e := running.engine
 		v.Stats, v.reaper, v.repairs = running.exec.Stats(), running.reaper.Stats(), running.repairs.Counts()
-		v.conn, v.inbox = e.Conn().Stats(), e.Inbox()
+		v.conn, v.inbox, v.beat = e.Conn().Stats(), e.Inbox(), running.beat.Stats()
 		if server := running.server.Load(); server != nil {
 			v.dequeues = server.Failures()
 		}
@@ -66,6 +66,7 @@ func (w *Worker) Metrics() []Metric {
 type measured struct {
 	worker.Stats
 	reaper   fleet.ReaperStats
+	beat     fleet.BeatStats
 	repairs  map[fleet.Repair]uint64
 	conn     conn.Stats
 	inbox    inbox.Stats
@@ -105,6 +106,9 @@ var metrics = []metric{
 	{"gatherq_untold_total", "Ends and returns that this worker could not tell Redis, for good.", MetricCounter, "", single(func(v *measured) uint64 { return v.Untold })},
 	{"gatherq_not_durable_total", "Outcomes that fell short of the client's Durability, and were told all the same.", MetricCounter, "", single(func(v *measured) uint64 { return v.conn.Short })},
 	{"gatherq_repairs_total", "What this worker has repaired silently, by kind.", MetricCounter, "kind", func(v *measured) []Sample { return counted(v.repairs) }},
+	{"gatherq_beats_irregular_total", "Beats whose answers came late or not at all, and gaps between looks at the other workers, by kind.", MetricCounter, "kind", func(v *measured) []Sample {
+		return counted(map[string]uint64{"gap": v.reaper.Gaps, "late": v.beat.Late, "unanswered": v.beat.Unanswered})
+	}},
 	{"gatherq_notices_lost_total", "Ends and requests to end that no notice told in time, by kind.", MetricCounter, "kind", func(v *measured) []Sample {
 		return counted(map[string]uint64{"cancel": v.Unheard, "end": v.inbox.Lost})
 	}},

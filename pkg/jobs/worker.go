@@ -238,7 +238,7 @@ func (w *Worker) Stats() WorkerStats {
 		Slots: s.Slots, Running: s.Running, Stuck: s.Stuck,
 		Started: s.Started, Succeeded: s.Ended[record.Succeeded], Failed: s.Ended[record.Failed] + s.Ended[record.TimedOut],
 		Cancelled: s.Ended[record.Cancelled], Fenced: s.Fenced,
-		Dead: r.Dead, Redelivered: r.Redelivered, CrashLoops: r.CrashLoops, Rewinds: running.beat.Rewinds(),
+		Dead: r.Dead, Redelivered: r.Redelivered, CrashLoops: r.CrashLoops,
 		NotDurable: running.engine.Conn().Stats().Short,
 	}
 }
@@ -248,12 +248,11 @@ func (w *Worker) Stats() WorkerStats {
 // deliveries; the others their ends: Failed those that are final, Fenced those that did not count because the task
 // was in other hands. Dead, Redelivered and CrashLoops count what this worker did for all: workers that it found dead, tasks,
 // members and tickets that it took from them, or that the records said it held itself and it did not know of, to be
-// delivered again, and tasks that it ended with ErrCrashLoop. Rewinds counts how often it saw Redis go back to an earlier state, by a
-// restored backup or a failover that lost writes; then it looked through everything. NotDurable counts outcomes that fell short of
-// ClientConfig.Durability; they were told all the same.
+// delivered again, and tasks that it ended with ErrCrashLoop. NotDurable counts outcomes that fell short of ClientConfig.Durability; they
+// were told all the same.
 type WorkerStats struct {
 	Slots, Running, Stuck                         int
 	Started, Succeeded, Failed, Cancelled, Fenced uint64
-	Dead, Redelivered, CrashLoops, Rewinds        uint64
+	Dead, Redelivered, CrashLoops                 uint64
 	NotDurable                                    uint64
 }

@@ -12,7 +12,8 @@ if redis.call('HGET', k_record(gid), 'bd') then
       n = n + 1
     end
   end
-  redis.call('HSET', k_record(gid), 'bd', S(now_ms() + HANDOVER))
-  redis.call('ZADD', OPEN, S(now_ms() + HANDOVER), gid)
+  local at = now_ms() + HANDOVER
+  redis.call('HSET', k_record(gid), 'bd', S(at))
+  bound_by(gid, redis.call('HGET', k_record(gid), 'dl'), at)
 end
 return n

@@ -52,7 +52,7 @@ if n == 0 then
 end
 if num(ARGV[16]) > 0 then
   redis.call('HSET', key, 'bd', S(now + num(ARGV[16])))
-  redis.call('ZADD', OPEN, S(now + num(ARGV[16])), id)
+  bound_by(id, ARGV[11], now + num(ARGV[16]))
 end
 if waits then
   local at = due

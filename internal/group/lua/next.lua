@@ -49,7 +49,8 @@ local function pull_plain(gid, f, set, nonce, place, number, worker, call, want,
   local args = redis.call('HGET', k_args(nonce, math.floor(f.cs / FIELDS)), f.cs)
   if not args then return nil end
   local first, count = string.match(args, '^1;(%d+);(%d+)\n')
-  local from, after = math.max(f.ci, tonumber(first)), first + count
+  local from, after = f.ci, first + count
+  if from < tonumber(first) then return nil end -- the arguments of what lies between are gone
   if share ~= '0' then want = math.min(want, math.ceil((f.n - f.ci) / share)) end
   local to = math.min(from + want, after)
   local map, at = one_chunk(gid, from, to)

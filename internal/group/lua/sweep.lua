@@ -31,6 +31,7 @@ local answer = {0, outbox, g.c or '', state}
 if redis.call('EXISTS', k_record(gid)) == 1 and not redis.call('HGET', k_record(gid), 'bs') then
   if not exhausted(gid) then answer[1] = 1 end
   if answer[1] == 0 then
+    if g.bd then redis.call('HDEL', k_record(gid), 'bd') end -- nothing is left to bind
     local x = redis.call('HGETALL', k_ranges(gid))
     for i = 1, #x, 2 do
       local kind, rest = string.sub(x[i], 1, 1), string.sub(x[i], 2)

@@ -1,6 +1,7 @@
 -- take_range takes the next members that nobody has claimed: first what was handed back, then from the cursor.
 -- An open range is a field of x:<group>, its ID: "from;to;number;crashes;holder;nonce;segment;left;except".
 -- Answers nil when nothing is unclaimed, else from, to, number, crashes, segment, left, the map of its members, except.
+-- Where segments are gone, cs goes on and ci does not: what lies between it and the next one is taken as a range of one that is not there.
 local function open_members(gid, from, to, except)
   local map = map_get(gid, from, to - from)
   if except == '' and map == string.rep(OPEN4, to - from) then return map, to - from end
@@ -29,22 +30,28 @@ local function take_range(gid, want)
     local map, left = open_members(gid, from, to, p[6])
     if left > 0 then return from, to, tonumber(p[3]), p[4], tonumber(p[5]), left, map, p[6] end
   end
-  local f = redis.call('HMGET', gk, 'cs', 'ci', 'sn', 'no')
+  local f = redis.call('HMGET', gk, 'cs', 'ci', 'sn', 'no', 'n')
   local cs, ci, sn = tonumber(f[1]), tonumber(f[2]), tonumber(f[3])
   for _ = 1, 50 do -- segments; where all of them have ended the caller asks again
     if cs >= sn then break end
-    local head = string.match(redis.call('HGET', k_args(f[4], math.floor(cs / BUCKET)), S(cs)) or '', '^[^\n]*')
-    local start, count = string.match(head, '^1;(%d+);(%d+)')
-    start, count = tonumber(start), tonumber(count)
-    local from, last = math.max(ci, start), start + count
+    local args = redis.call('HGET', k_args(f[4], math.floor(cs / BUCKET)), S(cs))
+    local from, seg, last, after = ci, cs, nil, nil -- after: where the segment ends
+    if args then
+      local start, count = string.match(args, '^1;(%d+);(%d+)\n')
+      after = start + count
+      last = after
+      if ci < tonumber(start) then seg, last = cs - 1, math.min(tonumber(start), ci + BUCKET) end
+    else
+      after = cs + 1 == sn and tonumber(f[5]) or ci
+      last = math.min(after, ci + BUCKET)
+    end
     local rest = open_members(gid, from, last, '')
     while from < last and string.sub(rest, 1, 4) ~= OPEN4 do
       from, rest = from + 1, string.sub(rest, 5)
     end
     local to = math.min(from + want, last)
-    local seg = cs
     ci = to
-    if to == last then cs = cs + 1 end
+    if to == after then cs = cs + 1 end
     if from < to then
       redis.call('HSET', gk, 'cs', S(cs), 'ci', S(ci))
       local map, left = open_members(gid, from, to, '')

@@ -10,30 +10,35 @@ local function now_ms()
   return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 end
 
--- Writing a number costs more than finding it written, and a script meets the same ones again: small ones, and its time. (Only
--- small ones in a table: the embedded Redis' Lua makes it as long as its largest key.)
-local small, last, last_text = {}, nil, nil
+-- Writing a number costs more than finding it written, and a script meets the same ones again: small ones, its time, and one in turn
+-- with it. (Only small ones in a table: the embedded Redis' Lua makes it as long as its largest key.)
+local small, last, last_text, before, before_text = {}, nil, nil, nil, nil
 local function S(n)
   if n == last then return last_text end
+  if n == before then return before_text end
   local s = small[n]
   if s then return s end
   s = string.format('%.0f', n)
-  if n >= 1 and n <= 256 then small[n] = s else last, last_text = n, s end
+  if n >= 1 and n <= 256 then
+    small[n] = s
+  else
+    before, before_text, last, last_text = last, last_text, n, s
+  end
   return s
 end
 
 local function num(s) return tonumber(s or '') or 0 end
 
--- pack writes each string as <length>:<bytes>; unpack_all reads them back.
-local function pack(...)
-  local args, out, n = {...}, {}, 0
-  for i = 1, #args do
-    local s = args[i]
-    if type(s) ~= 'string' then s = tostring(s) end
-    out[n + 1], out[n + 2], out[n + 3] = S(#s), ':', s
-    n = n + 3
-  end
-  return table.concat(out)
+-- pack writes each string as <length>:<bytes>; unpack_all reads them back. Four at a time, since a concatenation of many costs Lua little
+-- more than one of two, and a table of them much.
+local pack
+pack = function(a, b, c, d, ...)
+  if b == nil then return S(#a) .. ':' .. a end
+  if c == nil then return S(#a) .. ':' .. a .. S(#b) .. ':' .. b end
+  if d == nil then return S(#a) .. ':' .. a .. S(#b) .. ':' .. b .. S(#c) .. ':' .. c end
+  local s = S(#a) .. ':' .. a .. S(#b) .. ':' .. b .. S(#c) .. ':' .. c .. S(#d) .. ':' .. d
+  if (...) ~= nil then return s .. pack(...) end
+  return s
 end
 
 local function unpack_all(s)

@@ -36,7 +36,6 @@ local function item(id, number, worker, nonce)
       redis.call('HSET', key, 'pt', '1')
     end
     redis.call('HSET', key, 's', 'running', 'h', worker, 'nc', nonce, 'sa', S(now))
-    redis.call('ZADD', OPEN, S(FAR), id)
     redis.call('SADD', k_holdings(worker), id)
   end
   local args = f[4] or ''

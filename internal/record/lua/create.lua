@@ -5,6 +5,7 @@
 --       it finds its own work when its answer was lost; the inbox, '' for none, is told of the end as if it had watched)
 -- ANSWER {new, number, 0|1 waits} · {existing, number, 0} · {conflict, 0, 0} the policy says so · {different, 0, 0} other type or arguments
 local now = now_ms()
+local soon = S(now + HANDOVER)
 -- meet is what comes of an ID that is taken: an answer, or the number that a run again goes on from.
 local function meet(id, digest, policy, nonce)
   local old = redis.call('HMGET', k_record(id), 'dg', 'n', 's', 'k', 'no')
@@ -57,6 +58,6 @@ local function item(id, typ, queue, args, digest, options, retention, delay, at,
     look(id, due)
     return {'new', number, 1}
   end
-  redis.call('ZADD', OPEN, S(now + HANDOVER), id)
+  redis.call('ZADD', OPEN, soon, id)
   return {'new', number, 0}
 end

@@ -25,13 +25,14 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
     if kind == 'g' then
       local g = group_read(id)
       if g.mr and not g.bs then make_room(id, now) end
+      local late = num(g.dl) > 0 and now >= num(g.dl) or not g.sa and num(g.mp) > 0 and now >= num(g.mp)
       if g.bs then
         redis.call('ZREM', OPEN, id)
-      elseif g.bd then
+      elseif g.bd and not late then -- of a cancelled group, too: the cancel goes on to what its members stand for
         redis.call('HSET', k_record(id), 'bd', S(now + HANDOVER))
-        redis.call('ZADD', OPEN, S(now + HANDOVER), id)
+        bound_by(id, g.dl, now + HANDOVER)
         acts[#acts + 1] = {'bind', id}
-      elseif num(g.dl) > 0 and now >= num(g.dl) or not g.sa and num(g.mp) > 0 and now >= num(g.mp) or g.c then
+      elseif late or g.c then
         redis.call('ZADD', OPEN, S(now + HANDOVER), id)
         acts[#acts + 1] = {'sweep', id}
       else

@@ -66,6 +66,11 @@ local function group_read(gid)
   return g
 end
 
+-- bound_by is when somebody else looks at a group whose binding has not ended: at its deadline at the latest.
+local function bound_by(gid, deadline, at)
+  redis.call('ZADD', OPEN, S(num(deadline) > 0 and math.min(num(deadline), at) or at), gid)
+end
+
 -- free gives permits back (room.lua). Scripts whose caller enqueues have make_room; for the others whoever looks at open work makes room.
 local make_room
 local function free(gid, n, now)

@@ -7,7 +7,8 @@ repeat
   local page = redis.call('HSCAN', OUTBOX, cursor, 'COUNT', 100)
   cursor, rounds = page[1], rounds + 1
   for i = 1, #page[2], 2 do
-    local at = unpack_all(page[2][i + 1])[1]
+    local n, from = string.match(page[2][i + 1], '^(%d+):()') -- the time comes first; what has none is old enough
+    local at = n and string.sub(page[2][i + 1], from, from + n - 1)
     if now - num(at) >= num(ARGV[2]) then
       out[#out + 1] = page[2][i]
       out[#out + 1] = page[2][i + 1]

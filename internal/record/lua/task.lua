@@ -54,7 +54,7 @@ local function finish_task(id, t, state, value, err, attempt, worker, now)
     else
       message = pack('t', id)
     end
-    notify(t.w, function() return true end, function() return message end)
+    for inbox in string.gmatch(t.w, '([^,;]*),[^;]*') do say(inbox, message) end -- all have waited for this
   end
   if t.l then
     to_outbox('t', id, t.n or '0', now, state, value, err, t.l)

@@ -48,8 +48,8 @@ local function group(id, view, after)
   end
   if f[1] ~= 'g' then return {'unknown'} end
   local done, n = num(f[6]), num(f[7])
-  local over = not f[8] and not f[13] and ((num(f[11]) > 0 and now >= num(f[11])) or (not f[14] and num(f[12]) > 0 and now >= num(f[12]))
-    or (f[9] and (num(f[15]) < num(f[16]) or redis.call('LLEN', k_returned(id)) > 0))) and 1 or 0
+  local over = not f[8] and ((num(f[11]) > 0 and now >= num(f[11])) or (not f[14] and num(f[12]) > 0 and now >= num(f[12]))
+    or (f[9] and not f[13] and (num(f[15]) < num(f[16]) or redis.call('LLEN', k_returned(id)) > 0))) and 1 or 0
   if view == 'm' then
     if after >= n then return {'unknown'} end
     local four = map_get(id, after, 1)

@@ -14,12 +14,14 @@ local function say(inbox, message)
     said = {}
     bag[inbox] = said
   end
-  said[#said + 1] = message
+  local n = #said
+  said[n + 1], said[n + 2], said[n + 3] = S(#message), ':', message
 end
 
+-- say_all packs them as pack does.
 local function say_all()
   for inbox, said in pairs(bag) do
-    redis.call('PUBLISH', c_inbox(inbox), said[2] and pack('m', unpack(said)) or said[1])
+    redis.call('PUBLISH', c_inbox(inbox), said[4] and '1:m' .. table.concat(said) or said[3])
   end
 end
 
