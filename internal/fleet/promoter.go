@@ -195,6 +195,9 @@ func (p *Promoter) look(ctx context.Context, shard int, busy *sync.WaitGroup) {
 			return
 		}
 		p.cfg.Repairs.Repaired(RepairHandOver, d.Late)
+		if len(d.Broken) > 0 {
+			p.cfg.Log.Error("open work cannot be read; were its records written to by hand?", "shard", shard, "count", len(d.Broken), "entries", d.Broken)
+		}
 		if d.Outbox {
 			p.cfg.Outbox.Kick(shard)
 		}
@@ -204,7 +207,7 @@ func (p *Promoter) look(ctx context.Context, shard int, busy *sync.WaitGroup) {
 		for _, g := range d.Groups {
 			busy.Go(func() { p.help(ctx, g) })
 		}
-		if d.Next == 0 && len(d.HandOvers)+len(d.Groups) >= dueLimit {
+		if d.Next == 0 && len(d.HandOvers)+len(d.Groups)+len(d.Broken) >= dueLimit {
 			continue
 		}
 		p.mu.Lock()

@@ -25,6 +25,7 @@ type GroupDue struct {
 type Due struct {
 	HandOvers []HandOver
 	Groups    []GroupDue
+	Broken    []string // entries that cannot be read: somebody has written to their records by hand; they come again after a minute
 	Outbox    bool
 	Late      int           // of the hand-overs: those done before, that nobody marked within 2 s
 	Next      time.Duration // until the earliest that is left; negative: none
@@ -49,6 +50,8 @@ func (s *Store) Due(ctx context.Context, shard, limit int) (Due, error) {
 			d.Groups = append(d.Groups, GroupDue{ID: a.Str(), Act: Bind})
 		case "sweep":
 			d.Groups = append(d.Groups, GroupDue{ID: a.Str(), Act: Sweep})
+		case "broken":
+			d.Broken = append(d.Broken, a.Str())
 		default:
 			if a.Err == nil {
 				a.Err = fmt.Errorf("due answered %q", word)

@@ -2,9 +2,10 @@
 -- groups that need somebody. What it does not finish it moves, so that two callers never get the same thing.
 -- KEYS  1 the shard's prefix; touches open, the records found there, outbox
 -- ARGV  limit
--- ANSWER {next (ms from now, -1 none), outbox 0|1, how many hand-overs nobody had marked, {task, id, number, queue, how | ticket, group, nonce, place, number, queue | bind, group | sweep, group}…}
+-- ANSWER {next (ms from now, -1 none), outbox 0|1, how many hand-overs nobody had marked, {task, id, number, queue, how | ticket, group, nonce, place, number, queue | bind, group | sweep, group | broken, entry}…}
+local BROKEN = 60000 -- ms until what cannot be read is looked at, and named, again
 local now, outbox, late, acts = now_ms(), 0, 0, {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0, num(ARGV[1]))) do
+local function take(id)
   local place, gid = string.match(id, '^#(%d+):(.*)$')
   if place then
     local gk = k_record(gid)
@@ -13,6 +14,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
       redis.call('ZREM', OPEN, id)
     else
       local p = split(f, ';')
+      if not p[5] then return false end
       if p[2] ~= '' or p[5] ~= '0' then
         redis.call('ZADD', OPEN, S(FAR), id)
       else
@@ -24,6 +26,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
     local kind = redis.call('HGET', k_record(id), 'k')
     if kind == 'g' then
       local g = group_read(id)
+      if not (g.n and g.q) then return false end
       if g.mr and not g.bs then make_room(id, now) end
       local late = num(g.dl) > 0 and now >= num(g.dl) or not g.sa and num(g.mp) > 0 and now >= num(g.mp)
       if g.bs then
@@ -40,6 +43,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
       end
     elseif kind == 't' then
       local t = task_read(id)
+      if not (t.s and t.q) then return false end
       if FINAL[t.s] then
         redis.call('ZREM', OPEN, id)
       elseif t.h then
@@ -60,6 +64,12 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0
     else
       redis.call('ZREM', OPEN, id)
     end
+  end
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', S(now), 'LIMIT', 0, num(ARGV[1]))) do
+  if not apart(take, id) then
+    redis.call('ZADD', OPEN, S(now + BROKEN), id)
+    acts[#acts + 1] = {'broken', id}
   end
 end
 local head = redis.call('ZRANGE', OPEN, 0, 0, 'WITHSCORES')

@@ -13,7 +13,7 @@ local function waits(kind, id, place, queue, message)
   local n = #waiting
   waiting[n + 1], waiting[n + 2], waiting[n + 3], waiting[n + 4], waiting[n + 5] = kind, id, place, queue, message
 end
-for _, id in ipairs(ARGV) do
+local function ask(id)
   if string.byte(id) == 35 then -- a ticket, "#place:group"
     local place, gid = string.match(id, '^#(%d+):(.*)$')
     local f = redis.call('HMGET', k_record(gid), 't' .. place, 'q')
@@ -42,4 +42,5 @@ for _, id in ipairs(ARGV) do
     end
   end
 end
+for _, id in ipairs(ARGV) do apart(ask, id) end -- who looks for what is due names those that cannot be read
 return {holders, groups, waiting}
