@@ -18,8 +18,8 @@ import (
 // that it crosses the wire.
 const wireDelay = 50 * time.Millisecond
 
-// farClient is a client whose every connection goes through a long wire of its own.
-func farClient(t *testing.T, s *redistest.Server, delay time.Duration, cfg jobs.ClientConfig) *jobs.Client {
+// farRedis reaches Redis through a long wire.
+func farRedis(t *testing.T, s *redistest.Server, delay time.Duration) *redis.Client {
 	t.Helper()
 	opts, err := redis.ParseURL(s.URL)
 	if err != nil {
@@ -28,7 +28,13 @@ func farClient(t *testing.T, s *redistest.Server, delay time.Duration, cfg jobs.
 	opts.Addr = delayproxy.Start(t, opts.Addr, delay)
 	rdb := redis.NewClient(opts)
 	t.Cleanup(func() { rdb.Close() })
-	c, err := jobs.NewClient(rdb, cfg)
+	return rdb
+}
+
+// farClient is a client whose every connection goes through a long wire of its own.
+func farClient(t *testing.T, s *redistest.Server, delay time.Duration, cfg jobs.ClientConfig) *jobs.Client {
+	t.Helper()
+	c, err := jobs.NewClient(farRedis(t, s, delay), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,11 +72,12 @@ func TestDecision39_ThreeRoundTrips(t *testing.T) {
 // idlePairs are producers and workers that know nothing of each other, so that each can be the first after a rest.
 const idlePairs = 15
 
-// On a wire of 5 ms the median trip from create to awaiter takes 33 ms at most, also of the first trips when nothing has happened for ten
-// minutes: no connection has been closed meanwhile, and nothing has to be asked for again.
+// On a wire of 5 ms each way the median trip from create to awaiter takes 3.3 times at most what a PING takes on the same wire, also of the
+// first trips when nothing has happened for ten minutes: no connection has been closed meanwhile, and nothing has to be asked for again. The
+// PING is measured, since the wire itself and each wake-up on it take this machine time, too.
 func TestDecision39_ThreeRoundTripsAfterTenIdleMinutes(t *testing.T) {
 	long(t)
-	const delay, limit = 5 * time.Millisecond, 33 * time.Millisecond
+	const delay = 5 * time.Millisecond
 	s := redistest.Local(t)
 	var producers []*jobs.Client
 	for i := range idlePairs {
@@ -78,6 +85,15 @@ func TestDecision39_ThreeRoundTripsAfterTenIdleMinutes(t *testing.T) {
 		endingWorker(t, farClient(t, s, delay, cfg))
 		producers = append(producers, farClient(t, s, delay, cfg))
 	}
+	wire := farRedis(t, s, delay)
+	ping := func() time.Duration {
+		begin := time.Now()
+		if err := wire.Ping(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(begin)
+	}
+	ping() // connects
 	measure := func() (trips []time.Duration) {
 		for _, p := range producers {
 			begin := time.Now()
@@ -90,16 +106,21 @@ func TestDecision39_ThreeRoundTripsAfterTenIdleMinutes(t *testing.T) {
 	for range 3 { // connections, a subscription, scripts
 		measure()
 	}
-	var before []time.Duration
+	var before, pings []time.Duration
 	for range 10 {
 		before = append(before, measure()...)
+		for range idlePairs {
+			pings = append(pings, ping())
+		}
+		pause(t, 50*time.Millisecond)
 	}
 	pause(t, 10*time.Minute)
 	first := measure()
 	figure(t, "trips", map[string]any{
-		"wire_ms": millis(2 * delay), "trips": len(before), "p50_us": quantile(before, 0.5).Microseconds(),
+		"wire_ms": millis(2 * delay), "pings": len(pings), "ping_p50_us": quantile(pings, 0.5).Microseconds(), "trips": len(before), "p50_us": quantile(before, 0.5).Microseconds(),
 		"idle_s": 600, "first_trips": len(first), "first_p50_us": quantile(first, 0.5).Microseconds(), "first_max_us": slices.Max(first).Microseconds(),
 	})
+	limit := quantile(pings, 0.5) * 33 / 10
 	if quantile(before, 0.5) > limit || quantile(first, 0.5) > limit {
 		t.Errorf("want medians of at most %v, have %v, and of the first %v", limit, quantile(before, 0.5), quantile(first, 0.5))
 	}

@@ -316,4 +316,3 @@ func (p *pass) relist(ctx context.Context) error {
 	}
 	return nil
 }
-

@@ -2,12 +2,15 @@ package fleet
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatherq/gatherq/integration/redistest"
+	"github.com/gatherq/gatherq/internal/conn"
 	"github.com/gatherq/gatherq/internal/record"
 )
 
@@ -87,5 +90,28 @@ func TestAShardThatFailsHoldsUpNoOther(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// What Redis refuses is no rubbish: the look fails as a whole, and nothing is put off.
+func TestARightThatIsMissingIsNoRubbish(t *testing.T) {
+	s := redistest.Local(t)
+	rdb := s.Client(t)
+	l := newLoss(t, rdb)
+	id := l.inShard("good", 0)
+	_, err := l.records.Create(l.Context(), newTask(id, "q"))
+	l.ok(err)
+	l.ok(rdb.ZAdd(l.Context(), l.keys.Open(0), redis.Z{Score: 1, Member: id}).Err())
+	l.ok(rdb.Do(l.Context(), "ACL", "SETUSER", "half", "on", ">half", "~*", "&*", "+@all", "-hget").Err())
+	mine := *rdb.Options()
+	mine.Username, mine.Password = "half", "half"
+	half := redis.NewClient(&mine)
+	t.Cleanup(func() { half.Close() })
+	records := record.NewStore(conn.New(half, slog.New(slog.DiscardHandler)), l.keys)
+	if d, err := records.Due(l.Context(), 0, 100); err == nil || !strings.Contains(err.Error(), "can't run this command") {
+		l.Errorf("a look without the right to HGET took %+v, %v", d, err)
+	}
+	if at := rdb.ZScore(l.Context(), l.keys.Open(0), id).Val(); at != 1 {
+		l.Errorf("it is put off to %v", at)
 	}
 }
